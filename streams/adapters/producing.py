@@ -1,0 +1,111 @@
+"""The one Kafka producer of a process: murmur2, acks from all, and a barrier that means it.
+
+`flush()` alone is no barrier: a failed message counts as flushed. So every message reports to its
+barrier, and a barrier holds only when each report was free of error.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from streams.engine.ports import BarrierPort
+from streams.engine.records import Emission
+from streams.kernel.errors import UnreachableError
+from streams.settings import Settings
+
+PARTITION_BY_KEY = -1        # librdkafka's RD_KAFKA_PARTITION_UA: let the partitioner choose
+
+_OPTIONS = {
+    "acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random",
+    "compression.type": "lz4", "linger.ms": 5, "message.max.bytes": 2_000_000,
+    "queue.buffering.max.messages": 500_000, "delivery.timeout.ms": 120_000,
+}
+
+
+class Barrier:
+    """Counts what was produced under it and what was acknowledged. One stage, one barrier."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending = 0
+        self._fault: str = ""
+
+    def _sent(self) -> None:
+        with self._lock:
+            self._pending += 1
+
+    def reported(self, fault: KafkaError | None, _message: Message) -> None:
+        with self._lock:
+            self._pending -= 1
+            if fault is not None and not self._fault:
+                self._fault = str(fault)
+
+    @property
+    def pending(self) -> int:
+        return self._pending
+
+    @property
+    def fault(self) -> str:
+        return self._fault
+
+
+class Outbox:
+    """Produces emissions. Thread-safe, as librdkafka's producer is."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._producer = Producer({**settings.kafka_client, **_OPTIONS, "client.id": name})
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="delivery-reports", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+    def barrier(self) -> Barrier:
+        return Barrier()
+
+    def send(self, emissions: Iterable[Emission], barrier: BarrierPort) -> None:
+        """Hand over to librdkafka; blocks while its queue is full (back-pressure)."""
+        for emission in emissions:
+            assert isinstance(barrier, Barrier)
+            self.put(emission.topic, emission.key, emission.value, barrier, emission.partition)
+
+    def put(self, topic: str, key: bytes, value: bytes | None, barrier: Barrier,
+            partition: int | None = None) -> None:
+        barrier._sent()
+        place = PARTITION_BY_KEY if partition is None else partition
+        while True:
+            try:
+                self._producer.produce(topic, key=key, value=value,
+                                       partition=place,
+                                       on_delivery=barrier.reported)
+                return
+            except BufferError:
+                time.sleep(0.01)
+
+    def wait(self, barrier: BarrierPort, timeout_s: float = 60.0) -> None:
+        """Return when everything under `barrier` is acknowledged by the broker.
+
+        Raises UnreachableError when a message failed for good or time ran out; the caller must
+        then commit nothing and give up its partitions' state.
+        """
+        end = time.monotonic() + timeout_s
+        while barrier.pending:
+            if time.monotonic() > end:
+                raise UnreachableError(
+                    f"Kafka acknowledged nothing for {timeout_s:g} s ({barrier.pending} messages "
+                    "wait)", "look at the broker: kairos status, kairos doctor")
+            self._producer.flush(0.05)
+        if barrier.fault:
+            raise UnreachableError(f"Kafka refused a message: {barrier.fault}",
+                                   "look at the broker: kairos status, kairos doctor")
+
+    def close(self) -> None:
+        self._producer.flush(10)
+        self._closing.set()
+        self._thread.join(2)

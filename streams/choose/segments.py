@@ -1,0 +1,58 @@
+"""Segments: which groups a person just entered or left.
+
+In       the person's features as of a moment
+Out      the set of segments; entering and leaving as changes
+Keeps    the names of the segments the person is in
+Refuses  nothing
+Time     re-read after each event, and at the next moment at which time alone can change the answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from streams.playbooks.conditions import features_in, holds
+from streams.playbooks.model import Condition
+
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSpec:
+    name: str
+    rule: Condition
+
+
+def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None]) -> list[str]:
+    """Names of the segments that hold, in the order they are declared."""
+    found: list[str] = []
+    for spec in specs:
+        if holds(spec.rule, feature, found.__contains__):
+            found.append(spec.name)
+    return found
+
+
+def cell_of(members: list[str]) -> str:
+    """The policy cell of a person: the first segment that holds, or 'other'."""
+    return members[0] if members else OTHER
+
+
+def features_of(specs: Iterable[SegmentSpec]) -> set[str]:
+    """All features that decide about membership."""
+    return set().union(*(features_in(spec.rule) for spec in specs))
+
+
+def thresholds_of(specs: Iterable[SegmentSpec]) -> dict[str, tuple[float, ...]]:
+    """Per feature the numbers it is compared with: where a value may cross by time alone."""
+    found: dict[str, set[float]] = {}
+
+    def walk(condition: Condition) -> None:
+        if condition.op == "feature":
+            found.setdefault(condition.name, set()).add(condition.number)
+        for part in condition.parts:
+            walk(part)
+
+    for spec in specs:
+        walk(spec.rule)
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}

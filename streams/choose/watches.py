@@ -1,0 +1,128 @@
+"""Watches: 'did X on this object, then not Y within T', decided by event time alone.
+
+In       anchoring events (X) and cancelling events (Y) of one person, in any order
+Out      ripe watches: the anchor, the deadline that passed, the items concerned
+Keeps    per playbook and object the anchors not yet decided, and recent cancellations
+Refuses  nothing
+Time     a watch is ripe when the watermark has passed its deadline. What happened after the
+         deadline cannot cancel it, and what is late cannot wake it: the result does not depend on
+         when anybody looked
+
+An anchor that comes before the deadline of the one before re-arms the watch: both are one chain,
+and only the last anchor of a chain can fire. `recency` is a watch on an event by itself: purchase,
+then no purchase for as long as the person usually takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ANCHORS_MAX = 24        # per object; older ones of a chain only add items
+OBJECTS_MAX = 32        # per playbook and person
+ITEMS_MAX = 5
+
+# An anchor as it is kept: [event_ms, deadline_ms, event_id, [items]].
+Anchor = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ripe:
+    """One watch whose deadline has passed without a cancellation."""
+
+    object_id: str
+    anchor_ms: int
+    deadline_ms: int
+    event_id: str
+    items: tuple[str, ...]
+
+
+def anchor(kept: dict[str, Any], *, object_id: str, event_ms: int, within_ms: int, event_id: str,
+           items: tuple[str, ...]) -> int:
+    """Take an anchoring event into `kept`; returns the deadline that it sets."""
+    objects: dict[str, list[Anchor]] = kept.setdefault("a", {})
+    anchors = objects.setdefault(object_id, [])
+    deadline_ms = event_ms + within_ms
+    anchors.append([event_ms, deadline_ms, event_id, list(items[:ITEMS_MAX])])
+    anchors.sort(key=lambda a: (a[0], a[2]))
+    del anchors[:-ANCHORS_MAX]
+    if len(objects) > OBJECTS_MAX:
+        oldest = min(objects, key=lambda o: (objects[o][-1][0], o))
+        del objects[oldest]
+    return deadline_ms
+
+
+def cancel(kept: dict[str, Any], *, object_id: str, event_ms: int) -> None:
+    """Take a cancelling event. Without an object it cancels every object of the person."""
+    objects: dict[str, list[int]] = kept.setdefault("x", {})
+    times = objects.setdefault(object_id, [])
+    times.append(event_ms)
+    times.sort()
+    del times[:-ANCHORS_MAX]
+    if len(objects) > OBJECTS_MAX:
+        del objects[min(objects, key=lambda o: (objects[o][-1], o))]
+
+
+def next_deadline_ms(kept: dict[str, Any]) -> int | None:
+    """The earliest moment at which something here may be ripe."""
+    return min((chain[-1][1] for anchors in kept.get("a", {}).values()
+                for chain in _chains(anchors)), default=None)
+
+
+def take_ripe(kept: dict[str, Any], watermark_ms: int) -> list[Ripe]:
+    """Remove and return what is decided by `watermark_ms`, in order of deadline."""
+    ripe: list[Ripe] = []
+    objects: dict[str, list[Anchor]] = kept.get("a", {})
+    for object_id in sorted(objects):
+        left: list[Anchor] = []
+        for chain in _chains(objects[object_id]):
+            if chain[-1][1] > watermark_ms:
+                left.extend(chain)
+            elif not _cancelled(kept, object_id, chain[-1]):
+                ripe.append(_ripe(kept, object_id, chain))
+        objects[object_id] = left
+    kept["a"] = {o: anchors for o, anchors in objects.items() if anchors}
+    _forget(kept, watermark_ms)
+    return sorted(ripe, key=lambda r: (r.deadline_ms, r.object_id))
+
+
+def _chains(anchors: list[Anchor]) -> list[list[Anchor]]:
+    chains: list[list[Anchor]] = []
+    for each in anchors:
+        if chains and each[0] <= chains[-1][-1][1]:
+            chains[-1].append(each)
+        else:
+            chains.append([each])
+    return chains
+
+
+def _cancellations(kept: dict[str, Any], object_id: str) -> list[int]:
+    times = kept.get("x", {})
+    own = times.get(object_id, []) if object_id else []
+    return [*own, *times.get("", [])]
+
+
+def _cancelled(kept: dict[str, Any], object_id: str, last: Anchor) -> bool:
+    return any(last[0] <= ms <= last[1] for ms in _cancellations(kept, object_id))
+
+
+def _ripe(kept: dict[str, Any], object_id: str, chain: list[Anchor]) -> Ripe:
+    """What is left in the cart is what came after the last cancellation."""
+    last = chain[-1]
+    since = max((ms for ms in _cancellations(kept, object_id) if ms < last[0]), default=-1)
+    items: dict[str, None] = {}
+    for each in reversed(chain):
+        if each[0] > since:
+            items.update(dict.fromkeys(each[3]))
+    return Ripe(object_id, last[0], last[1], last[2], tuple(items)[:ITEMS_MAX])
+
+
+def _forget(kept: dict[str, Any], watermark_ms: int) -> None:
+    """Drop cancellations that no undecided or future anchor can meet."""
+    waiting = [a[0] for anchors in kept.get("a", {}).values() for a in anchors]
+    floor = min([watermark_ms, *waiting])
+    times = {o: [ms for ms in found if ms >= floor] for o, found in kept.get("x", {}).items()}
+    kept["x"] = {o: found for o, found in times.items() if found}
+    for part in ("a", "x"):
+        if not kept.get(part):
+            kept.pop(part, None)

@@ -1,0 +1,177 @@
+"""Lane: one partition of one stage, strictly in order.
+
+    records -> walk -> emissions (produced with every batch)
+                    -> dirty rows, offsets (together, at a checkpoint per interval)
+
+A lane is total. When the walk itself raises, that is a bug, but one bad record may neither stop the
+partition nor be lost: the lane goes back to its last checkpoint, takes records one at a time until
+it meets the culprit, quarantines it with the fault, and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Sequence
+
+from streams.engine import checkpoints
+from streams.engine.checkpoints import MARK_KEY, Mark
+from streams.engine.ports import ChangelogPort, ClockPort, Offsets, OutboxPort, SourcePort
+from streams.engine.records import Emission, Out, Record
+from streams.engine.stage import PartitionState, StageLogic
+
+log = logging.getLogger(__name__)
+
+NEVER_COMMITTED = -1
+
+
+class Lane:
+    """`upstream`: partitions that report watermarks into this stage."""
+
+    def __init__(self, logic: StageLogic, partition: int, *, upstream: int, changelog_topic: str,
+                 outbox: OutboxPort, source: SourcePort, changelog: ChangelogPort,
+                 clock: ClockPort) -> None:
+        self.logic, self.partition = logic, partition
+        self._upstream, self._changelog_topic = upstream, changelog_topic
+        self._outbox, self._source, self._changelog, self._clock = outbox, source, changelog, clock
+        self.lock = asyncio.Lock()
+        self.positions: Offsets = {}
+        self._committed: Offsets = {}
+        self._barrier = outbox.barrier()
+        self._state: PartitionState | None = None
+        self._mark: Mark = checkpoints.EMPTY
+        self._poison: dict[tuple[str, int], str] = {}
+        self._careful_until: Offsets = {}
+        self._dirty = False
+        self._quiet_since_ms = clock.now_ms()
+        self.records_count = 0
+
+    @property
+    def state(self) -> PartitionState:
+        assert self._state is not None, "recover() comes first"
+        return self._state
+
+    def recover(self) -> Offsets:
+        """Read the state back; returns where to go on reading, per input topic. Blocks."""
+        found = self._source.committed([self.partition])
+        number = max((checkpoints.number_in(metadata) for _, metadata in found.values()),
+                     default=0)
+        self._state, self._mark = checkpoints.recover(
+            self.logic, self.partition, upstream=self._upstream, committed_number=number,
+            changelog=self._changelog.read(self.partition))
+        self._committed = {where: offset for where, (offset, _) in found.items() if offset >= 0}
+        self.positions = dict(self._committed)
+        self._barrier = self._outbox.barrier()
+        self._dirty = False
+        return dict(self._committed)
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Take records of this partition, in order."""
+        async with self.lock:
+            fresh = [r for r in records if r.offset >= self.positions.get(
+                (r.topic, r.partition), NEVER_COMMITTED)]
+            for batch in self._cut(fresh):
+                if not await self._walk(batch):
+                    return      # gone back to the checkpoint; the records will come again
+
+    def _cut(self, records: Sequence[Record]) -> list[Sequence[Record]]:
+        """One batch; or, while a culprit is sought, every record alone."""
+        if not records:
+            return []
+        if self._poison or any(r.offset < self._careful_until.get((r.topic, r.partition), 0)
+                               for r in records):
+            return [[r] for r in records]
+        return [records]
+
+    async def _walk(self, batch: Sequence[Record]) -> bool:
+        """True when the batch is done; False when the lane went back to its checkpoint."""
+        now_ms = self._clock.now_ms()
+        out = Out(self.logic.name, now_ms)
+        fault = self._poison.pop((batch[0].topic, batch[0].offset), None)
+        try:
+            if fault is not None:
+                out.at(batch[0])
+                out.quarantine("internal_error", detail=fault)
+            else:
+                work = self.logic.walk(self.state, batch, out)
+                if inspect.isawaitable(work):
+                    await work
+        except Exception as bug:
+            log.exception("%s/%s: the walk failed on %d records", self.logic.name,
+                          self.partition, len(batch))
+            await self._go_back(batch, bug)
+            return False
+        self._send(out.emissions)
+        for record in batch:
+            self.positions[record.topic, record.partition] = record.offset + 1
+        self.records_count += len(batch)
+        self._dirty = True
+        self._quiet_since_ms = now_ms
+        return True
+
+    async def _go_back(self, batch: Sequence[Record], bug: Exception) -> None:
+        first = batch[0]
+        if len(batch) == 1:
+            self._poison[first.topic, first.offset] = f"{type(bug).__name__}: {bug}"
+        else:
+            for record in batch:
+                self._careful_until[record.topic, record.partition] = record.offset + 1
+        await asyncio.to_thread(self._outbox.wait, self._barrier)
+        starts = await asyncio.to_thread(self.recover)
+        self._source.seek({(topic, self.partition): starts.get((topic, self.partition), 0)
+                           for topic in self.logic.topics})
+
+    def _send(self, emissions: Sequence[Emission]) -> None:
+        if emissions:
+            self._outbox.send(emissions, self._barrier)
+
+    async def idle(self) -> None:
+        """Tell the stage when the partition has been read to its end and is quiet."""
+        if self.lock.locked() or not self._is_caught_up():
+            return
+        async with self.lock:
+            now_ms = self._clock.now_ms()
+            out = Out(self.logic.name, now_ms)
+            self.logic.idle(self.state, out, idle_ms=now_ms - self._quiet_since_ms)
+            if out.emissions:
+                self._send(out.emissions)
+
+    def _is_caught_up(self) -> bool:
+        for topic in self.logic.topics:
+            end = self._source.end_of(topic, self.partition)
+            if end < 0 or self.positions.get((topic, self.partition), 0) < end:
+                return False
+        return True
+
+    async def checkpoint(self) -> None:
+        """Make rows and offsets durable together; see `checkpoints` for the order.
+
+        Raises when the broker fails or ownership was lost: the lane must then be dropped.
+        """
+        async with self.lock:
+            if not self._dirty:
+                return
+            out = Out(self.logic.name, self._clock.now_ms())
+            self.logic.before_checkpoint(self.state, out)
+            self._send(out.emissions)
+            await asyncio.to_thread(self._outbox.wait, self._barrier)
+            mark = Mark.of(self._mark.number + 1, self.state)
+            barrier = self._outbox.barrier()
+            self._outbox.send(self._rows(mark), barrier)
+            await asyncio.to_thread(self._outbox.wait, barrier)
+            await asyncio.to_thread(self._source.commit, self.positions,
+                                    checkpoints.metadata_of(mark.number))
+            self._mark = mark
+            self._committed = dict(self.positions)
+            self._barrier = self._outbox.barrier()
+            self._dirty = False
+
+    def _rows(self, mark: Mark) -> list[Emission]:
+        """Dirty rows, then the mark with its predecessor. A None value is a tombstone."""
+        slab, topic = self.state.slab, self._changelog_topic
+        rows = [Emission(topic, key, slab.encode(key), self.partition)
+                for key in slab.take_dirty()]
+        rows.append(Emission(topic, MARK_KEY, checkpoints.encode_marks(mark, self._mark),
+                             self.partition))
+        return rows

@@ -1,0 +1,51 @@
+"""What the engine needs from the outside, so that a test can hand it a model of a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from streams.engine.records import Emission
+
+Offsets = dict[tuple[str, int], int]
+
+
+class BarrierPort(Protocol):
+    @property
+    def pending(self) -> int: ...
+
+    @property
+    def fault(self) -> str: ...
+
+
+class OutboxPort(Protocol):
+    """Produces messages and tells when every one under a barrier is acknowledged."""
+
+    def barrier(self) -> BarrierPort: ...
+
+    def send(self, emissions: Iterable[Emission], barrier: BarrierPort) -> None: ...
+
+    def wait(self, barrier: BarrierPort) -> None:
+        """Block until all is acknowledged. Raises UnreachableError when it will not be."""
+        ...
+
+
+class SourcePort(Protocol):
+    """The consumer group of a stage."""
+
+    def commit(self, offsets: Offsets, metadata: str) -> None: ...
+
+    def committed(self, partitions: Sequence[int]) -> dict[tuple[str, int],
+                                                           tuple[int, str | None]]: ...
+
+    def seek(self, offsets: Offsets) -> None: ...
+
+    def end_of(self, topic: str, partition: int) -> int: ...
+
+
+class ChangelogPort(Protocol):
+    def read(self, partition: int) -> Iterable[tuple[bytes, bytes | None]]: ...
+
+
+class ClockPort(Protocol):
+    def now_ms(self) -> int: ...

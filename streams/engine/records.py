@@ -1,0 +1,136 @@
+"""What goes into a stage and what comes out of it, free of any Kafka client.
+
+A `Record` is one message of a topic. A stage answers with emissions; `Out` collects and stamps
+each with its *origin*: (partition, offset, sequence) of the input record that caused it. A crash
+and replay makes the same emissions with the same origins, so a reader can tell a repeat: the
+first one wins everywhere downstream (`Seen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import contract
+from streams.kernel import ids
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as it stood in a topic. `appended_ms` is the broker's or producer's timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    appended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One message to produce. `partition` None: by murmur2 of the key; `value` None: tombstone."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    partition: int | None = None
+
+
+@dataclass(slots=True)
+class Out:
+    """Collects the emissions of a walk over one partition's batch."""
+
+    stage: str
+    now_ms: int
+    emissions: list[Emission] = field(default_factory=list)
+    _record: Record | None = None
+    _sequence: int = 0
+
+    def at(self, record: Record) -> None:
+        """From here on, emissions are caused by `record`."""
+        self._record = record
+        self._sequence = 0
+
+    def emit(self, topic: str, key: str, fields: dict[str, Any], *, partition: int | None = None,
+             schema: str = "") -> None:
+        """Emit `fields` to `topic` under `schema` (default: the topic's own contract).
+
+        Contracts that have origin_* fields get them filled in here.
+        """
+        kind = contract(schema or topic)
+        if "origin_offset" in kind.fields and "origin_offset" not in fields:
+            fields = {**fields, **self._origin(fields)}
+        self.emissions.append(Emission(topic, key.encode(), kind.encode(fields), partition))
+
+    def _origin(self, fields: dict[str, Any]) -> dict[str, int]:
+        """The current record's address and the next sequence number.
+
+        Only what is caused by no record (an idle partition's watermark) may name its partition
+        itself and have offset -1; readers take such records by their content, not their origin.
+        """
+        if self._record is None:
+            assert "origin_partition" in fields, "call at(record) before emit"
+            return {"origin_offset": -1, "origin_sequence": 0}
+        sequence = self._sequence
+        self._sequence += 1
+        return {"origin_partition": self._record.partition, "origin_offset": self._record.offset,
+                "origin_sequence": sequence}
+
+    def refuse(self, outcome: str, reason: str, *, subject: str = "", field: str = "",
+               detail: str = "", tenant: str = "", source: str = "", event_id: str = "",
+               profile_id: str = "", decision_id: str = "", playbook: str = "",
+               event_ms: int = 0) -> None:
+        """Record why something did not go on. `outcome`: refused, duplicate, skipped.
+
+        `subject` tells several refusals of one record apart (a playbook's name, for instance).
+        """
+        record = self._record
+        assert record is not None, "call at(record) before refuse"
+        self.emit("refusals.recorded", profile_id or tenant or record.topic, {
+            "refusal_id": ids.derive("refusal", self.stage, record.topic, record.partition,
+                                     record.offset, reason, subject),
+            "stage": self.stage, "outcome": outcome, "reason": reason, "field": field,
+            "detail": detail[:500], "tenant": tenant, "source": source, "event_id": event_id,
+            "profile_id": profile_id, "decision_id": decision_id, "playbook": playbook,
+            "topic": record.topic, "partition": record.partition, "offset": record.offset,
+            "event_ms": event_ms, "recorded_ms": self.now_ms})
+
+    def quarantine(self, reason: str, *, field: str = "", detail: str = "") -> None:
+        """Keep the current record's bytes aside with the reason."""
+        record = self._record
+        assert record is not None, "call at(record) before quarantine"
+        self.emit("events.quarantined", record.topic, {
+            "quarantine_id": ids.derive("quarantine", record.topic, record.partition,
+                                        record.offset),
+            "stage": self.stage, "reason": reason, "field": field, "detail": detail[:500],
+            "topic": record.topic, "partition": record.partition, "offset": record.offset,
+            "appended_ms": record.appended_ms, "recorded_ms": self.now_ms,
+            "key": record.key, "payload": record.value}, partition=record.partition)
+
+
+class Seen:
+    """High-water marks of origins: tells a repeated emission from a fresh one.
+
+    An upstream worker emits into one partition in the order of its own input; after a crash it
+    starts again from an offset it had not committed. So everything at or below the highest origin
+    seen from an upstream partition is a repeat, and nothing else is. The marks are part of the
+    checkpoint, cut at exactly the committed offsets.
+    """
+
+    def __init__(self, marks: Iterable[tuple[str, int, int, int]] = ()) -> None:
+        self._marks = {(topic, part): (offset, seq) for topic, part, offset, seq in marks}
+
+    def is_repeat(self, topic: str, fields: dict[str, Any]) -> bool:
+        """True when `fields` (with origin_*) from `topic` was seen; else remembers it."""
+        where = (topic, fields["origin_partition"])
+        origin = (fields["origin_offset"], fields["origin_sequence"])
+        if origin <= self._marks.get(where, (-1, -1)):
+            return True
+        self._marks[where] = origin
+        return False
+
+    def dump(self) -> list[tuple[str, int, int, int]]:
+        return [(topic, part, offset, seq)
+                for (topic, part), (offset, seq) in sorted(self._marks.items())]

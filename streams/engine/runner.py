@@ -1,0 +1,117 @@
+"""Runner: all lanes of one stage in one process, and the life of partitions.
+
+The agent hands every batch to `take`; each partition's share goes to its lane; lanes overlap, so
+a slow partition (a model call takes seconds) delays no other. Each lane checkpoints by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from streams.engine.lane import Lane
+from streams.engine.ports import Offsets
+from streams.engine.records import Record
+
+log = logging.getLogger(__name__)
+
+_LANE_BATCHES_MAX = 2
+_IDLE_EVERY_S = 0.5
+
+
+class Runner:
+    """`make_lane(partition)` builds a lane; `failed` is told of what cannot be gone on from."""
+
+    def __init__(self, make_lane: Callable[[int], Lane], *, flush_ms: int,
+                 failed: Callable[[BaseException], None]) -> None:
+        self._make_lane, self._flush_s, self._failed = make_lane, flush_ms / 1000, failed
+        self.lanes: dict[int, Lane] = {}
+        self._queues: dict[int, asyncio.Queue[list[Record]]] = {}
+        self._tasks: dict[int, list[asyncio.Task[None]]] = {}
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Pass a batch on to the lanes; waits while a lane has enough to do."""
+        shares: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            shares[record.partition].append(record)
+        for partition, share in shares.items():
+            queue = self._queues.get(partition)
+            if queue is not None:      # else: revoked meanwhile; its new owner reads it again
+                await queue.put(share)
+
+    async def assigned(self, partitions: Sequence[int]) -> Offsets:
+        """Recover the partitions; returns the offsets to start reading from."""
+        starts: Offsets = {}
+        for partition in partitions:
+            lane = self._make_lane(partition)
+            starts.update(await asyncio.to_thread(lane.recover))
+            self.lanes[partition] = lane
+            queue: asyncio.Queue[list[Record]] = asyncio.Queue(_LANE_BATCHES_MAX)
+            self._queues[partition] = queue
+            self._tasks[partition] = [
+                asyncio.create_task(self._guard(self._work(lane, queue))),
+                asyncio.create_task(self._guard(self._tend(lane)))]
+        return starts
+
+    async def revoked(self, partitions: Sequence[int]) -> None:
+        """Finish what was taken, checkpoint, and let go."""
+        for partition in partitions:
+            queue = self._queues.pop(partition, None)
+            if queue is not None:
+                await queue.join()
+        for partition in partitions:
+            lane = self.lanes.pop(partition, None)
+            await self._cancel(partition)
+            if lane is not None:
+                await self._last_checkpoint(lane)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """Somebody else has them already: drop the state, commit nothing."""
+        for partition in partitions:
+            self.lanes.pop(partition, None)
+            self._queues.pop(partition, None)
+            for task in self._tasks.pop(partition, []):
+                task.cancel()
+
+    async def _last_checkpoint(self, lane: Lane) -> None:
+        try:
+            await lane.checkpoint()
+        except Exception as fault:
+            # Ownership went meanwhile: the new owner replays from the last checkpoint.
+            log.warning("partition %s left without a checkpoint: %s", lane.partition, fault)
+
+    async def _cancel(self, partition: int) -> None:
+        tasks = self._tasks.pop(partition, [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _guard(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:
+            self._failed(fault)
+
+    async def _work(self, lane: Lane, queue: asyncio.Queue[list[Record]]) -> None:
+        while True:
+            records = await queue.get()
+            try:
+                await lane.process(records)
+            finally:
+                queue.task_done()
+
+    async def _tend(self, lane: Lane) -> None:
+        """Checkpoint once an interval; let the stage know when its partition is quiet."""
+        loop = asyncio.get_running_loop()
+        flush_at = loop.time() + self._flush_s
+        while True:
+            await asyncio.sleep(min(_IDLE_EVERY_S, self._flush_s))
+            await lane.idle()
+            if loop.time() >= flush_at:
+                await lane.checkpoint()
+                flush_at = loop.time() + self._flush_s

@@ -1,0 +1,59 @@
+"""What the engine asks of a stage, and what it keeps for it per partition.
+
+`walk` is the stage as a plain function over one partition's batch. It may change `state` and add to
+`out`; it reads no clock and throws no dice: time comes in, chance comes from ids. Stages that talk
+to the world (compose, deliver) make `walk` a coroutine and get their ports when they are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from streams.engine.records import Out, Record, Seen
+from streams.engine.slab import Slab
+from streams.engine.timers import Timers
+from streams.engine.watermarks import Watermarks
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """Everything a stage keeps for one partition. Cut, saved and recovered as one.
+
+    `notes` is small JSON-able state that belongs to the partition and not to a key; it is saved
+    with every checkpoint, exactly as of the committed offsets (rows may be ahead, hence stamps).
+    """
+
+    partition: int
+    slab: Slab
+    seen: Seen
+    watermarks: Watermarks
+    timers: Timers
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class StageLogic(Protocol):
+    """One stage. `topics` in the order of the row stamps; `fields`, `layout`: see Slab."""
+
+    name: str
+    topics: tuple[str, ...]
+    fields: int
+    layout: int
+
+    def walk(self, state: PartitionState, batch: Sequence[Record], out: Out,
+             ) -> Awaitable[None] | None:
+        """Process one partition's records in order. Total: bad input becomes an emission."""
+        ...
+
+    def recovered(self, state: PartitionState) -> None:
+        """Rows are back: arm the timers, rebuild whatever is derived from rows."""
+        ...
+
+    def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
+        """The partition has been read to its end and nothing came for `idle_ms`."""
+        ...
+
+    def before_checkpoint(self, state: PartitionState, out: Out) -> None:
+        """A checkpoint is about to be cut: emit what goes out per interval, not per batch."""
+        ...

@@ -1,0 +1,90 @@
+"""Side inputs: low-rate compacted topics that every worker holds in full.
+
+Read to their end before a worker takes its first batch, and followed from then on. Keys are those
+of the topics; the newest record of a key wins, but for consent, where event time decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streams.kernel import purposes
+
+
+class ConsentBook:
+    """The newest word of each person on each purpose, by event time; a denial wins a tie."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, dict[int, tuple[int, bool, str]]] = {}
+
+    def take(self, change: Mapping[str, Any]) -> bool:
+        """Apply one consents.changed record; True when it changed anything."""
+        bit = purposes.BITS.get(change["purpose"])
+        if bit is None:
+            return False
+        words = self._words.setdefault(change["profile_id"], {})
+        now = (change["event_ms"], not change["granted"])
+        standing = words.get(bit)
+        if standing is not None and (standing[0], not standing[1]) >= now:
+            return False
+        words[bit] = (change["event_ms"], change["granted"], change.get("evidence", ""))
+        return True
+
+    def words(self, profile_id: str) -> Mapping[int, tuple[int, bool, str]]:
+        """Purpose bit -> (event_ms, granted, evidence) of each word; empty for strangers."""
+        return self._words.get(profile_id, {})
+
+    def mask(self, profile_id: str) -> int:
+        """Purposes granted; 0 for people never heard of (default deny)."""
+        words = self._words.get(profile_id)
+        if not words:
+            return 0
+        return sum(bit for bit, (_, granted, _) in words.items() if granted)
+
+    def denied(self, profile_id: str) -> int:
+        """Purposes explicitly denied or withdrawn: these overrule what an event carries."""
+        words = self._words.get(profile_id)
+        if not words:
+            return 0
+        return sum(bit for bit, (_, granted, _) in words.items() if not granted)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+
+@dataclass(slots=True)
+class SideInputs:
+    """What a worker holds of the control topics.
+
+    policies   each partition of learn publishes its own share of the counts; shares add up
+    rolls      likewise for the segments' rolling features
+    version    counts changes of playbooks, so that compiled ones can be cached
+    """
+
+    consents: ConsentBook = field(default_factory=ConsentBook)
+    playbooks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    catalogue: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    policies: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = field(default_factory=dict)
+    rolls: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
+    version: int = 0
+
+    def take(self, topic: str, record: Mapping[str, Any]) -> None:
+        """Apply one decoded record of a control topic."""
+        if topic == "consents.changed":
+            self.consents.take(record)
+        elif topic == "playbooks.published":
+            key = (record["tenant"], record["name"])
+            standing = self.playbooks.get(key)
+            if standing is None or record["version"] >= standing["version"]:
+                self.playbooks[key] = dict(record)
+                self.version += 1
+        elif topic == "catalogue.items":
+            self.catalogue[record["tenant"], record["item_id"]] = dict(record)
+        elif topic == "policies.updated":
+            shares = self.policies.setdefault(
+                (record["tenant"], record["playbook"], record["segment"]), {})
+            shares[record["partition"]] = dict(record)
+        elif topic == "segments.rolled":
+            self.rolls[record["tenant"], record["segment"], record["partition"]] = dict(record)

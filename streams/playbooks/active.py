@@ -1,0 +1,52 @@
+"""The playbooks in force, parsed once per version of the side inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from streams.kernel.side_inputs import SideInputs
+from streams.playbooks.model import Playbook
+
+Parse = Callable[[str, str, int], Playbook]
+
+
+class ActivePlaybooks:
+    """`parse(yaml, tenant, version)` makes a playbook of a published text."""
+
+    def __init__(self, parse: Parse) -> None:
+        self._parse = parse
+        self._version = -1
+        self._by_tenant: dict[str, tuple[Playbook, ...]] = {}
+        self._parsed: dict[tuple[str, str, int], Playbook] = {}
+
+    def of(self, side: SideInputs, tenant: str) -> Sequence[Playbook]:
+        """Active playbooks of `tenant`, by name."""
+        if side.version != self._version:
+            self._refresh(side)
+        return self._by_tenant.get(tenant, ())
+
+    def tenants(self, side: SideInputs) -> dict[str, str]:
+        """{tenant: clock} of all tenants that have a playbook; one with an event clock decides."""
+        if side.version != self._version:
+            self._refresh(side)
+        return {tenant: "event" if any(p.clock == "event" for p in playbooks) else "wall"
+                for tenant, playbooks in self._by_tenant.items()}
+
+    def named(self, side: SideInputs, tenant: str, name: str, version: int) -> Playbook | None:
+        """The playbook as it was in `version`, when the newest is that one or it was seen before;
+        else the newest of that name."""
+        found = self._parsed.get((tenant, name, version))
+        if found is not None:
+            return found
+        return next((p for p in self.of(side, tenant) if p.name == name), None)
+
+    def _refresh(self, side: SideInputs) -> None:
+        by_tenant: dict[str, list[Playbook]] = {}
+        for (tenant, name), record in sorted(side.playbooks.items()):
+            key = (tenant, name, record["version"])
+            if key not in self._parsed:
+                self._parsed[key] = self._parse(record["yaml"], tenant, record["version"])
+            if record["active"]:
+                by_tenant.setdefault(tenant, []).append(self._parsed[key])
+        self._by_tenant = {tenant: tuple(found) for tenant, found in by_tenant.items()}
+        self._version = side.version

@@ -1,0 +1,100 @@
+"""Conditions over features and segments: from plain YAML values to a tree, and its truth.
+
+    {feature: spend_30d, at_least: 200}     {segment: vip}
+    {all: [...]}   {any: [...]}   {not: ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from streams.playbooks.model import Condition
+
+COMPARES = ("at_least", "at_most", "above", "below", "equals")
+
+
+def parse_condition(body: Any, *, features: Collection[str] | None,
+                    segments: Collection[str] | None) -> Condition:
+    """The tree of `body`. None for `features` or `segments` accepts any name.
+
+    Raises ValueError with a sentence that names the key at fault and what it takes.
+    """
+    if not isinstance(body, dict):
+        raise ValueError(f"a condition is a mapping like {{feature: NAME, at_least: 3}}, "
+                         f"not {body!r}")
+    for op in ("all", "any"):
+        if op in body:
+            if set(body) != {op} or not isinstance(body[op], list) or not body[op]:
+                raise ValueError(f"'{op}' stands alone and takes a list of conditions")
+            return Condition(op, tuple(parse_condition(part, features=features, segments=segments)
+                                       for part in body[op]))
+    if "not" in body:
+        if set(body) != {"not"}:
+            raise ValueError("'not' stands alone and takes one condition")
+        return Condition("not", (parse_condition(body["not"], features=features,
+                                                 segments=segments),))
+    if "segment" in body:
+        return _segment(body, segments)
+    if "feature" in body:
+        return _feature(body, features)
+    raise ValueError(f"a condition has one of feature, segment, all, any, not; "
+                     f"found {', '.join(map(str, body)) or 'nothing'}")
+
+
+def _segment(body: dict[str, Any], known: Collection[str] | None) -> Condition:
+    if set(body) != {"segment"}:
+        raise ValueError("'segment' stands alone in its condition")
+    _check_known("segment", body["segment"], known)
+    return Condition("segment", name=str(body["segment"]))
+
+
+def _feature(body: dict[str, Any], known: Collection[str] | None) -> Condition:
+    _check_known("feature", body["feature"], known)
+    compares = [key for key in body if key != "feature"]
+    if len(compares) != 1 or compares[0] not in COMPARES:
+        raise ValueError(f"a feature is compared by exactly one of {', '.join(COMPARES)}")
+    number = body[compares[0]]
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{compares[0]} takes a number, not {number!r}")
+    return Condition("feature", name=str(body["feature"]), compare=compares[0],  # type: ignore[arg-type]
+                     number=float(number))
+
+
+def _check_known(kind: str, name: Any, known: Collection[str] | None) -> None:
+    if known is not None and name not in known:
+        raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(sorted(known))}")
+
+
+def holds(condition: Condition, feature: Callable[[str], float | None],
+          in_segment: Callable[[str], bool]) -> bool:
+    """The truth of `condition`. A feature without a value makes its own test false."""
+    if condition.op == "all":
+        return all(holds(part, feature, in_segment) for part in condition.parts)
+    if condition.op == "any":
+        return any(holds(part, feature, in_segment) for part in condition.parts)
+    if condition.op == "not":
+        return not holds(condition.parts[0], feature, in_segment)
+    if condition.op == "segment":
+        return in_segment(condition.name)
+    value = feature(condition.name)
+    return value is not None and _compare(condition.compare, value, condition.number)
+
+
+def _compare(compare: str, value: float, number: float) -> bool:
+    if compare == "at_least":
+        return value >= number
+    if compare == "at_most":
+        return value <= number
+    if compare == "above":
+        return value > number
+    if compare == "below":
+        return value < number
+    return value == number
+
+
+def features_in(condition: Condition) -> set[str]:
+    """Names of all features that `condition` reads."""
+    if condition.op == "feature":
+        return {condition.name}
+    return set().union(*(features_in(part) for part in condition.parts))

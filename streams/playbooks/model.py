@@ -1,0 +1,97 @@
+"""The playbook: what a growth team writes, as one frozen value. Pure; loading is in `loading`.
+
+A playbook says when to speak (trigger), to whom (audience), by what right (purpose), through which
+channel, about what (brief, facts), in which words (variants), how often at most (cap, cool-down),
+until when it is useful (expires), and how success is counted (conversion, window, value, hold-out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+TriggerKind = Literal["event", "edge", "absence", "recency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A tree of tests over features and segments.
+
+    op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name)
+    compare   at_least | at_most | above | below | equals; a feature without a value fails them all
+    """
+
+    op: Literal["all", "any", "not", "feature", "segment"]
+    parts: tuple[Condition, ...] = ()
+    name: str = ""
+    compare: Literal["at_least", "at_most", "above", "below", "equals", ""] = ""
+    number: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When to speak.
+
+    event     each `event` (optionally only while `when` holds)
+    edge      `when` turns from false to true at an event; once, until it was false again
+    absence   `event`, and no `without` of the same `per` object within `within_ms` after it
+    recency   the last `event` lies back `within_ms`; or, when `times` > 0, lies back `times` times
+              the person's own mean gap between such events (at least `events_min` of them)
+    """
+
+    kind: TriggerKind
+    event: str = ""
+    without: str = ""
+    within_ms: int = 0
+    per: Literal["", "cart_id", "item_id", "order_id"] = ""
+    when: Condition | None = None
+    times: float = 0.0
+    events_min: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One arm. `strategy` steers the writer; subject and body are the approved template.
+
+    Templates hold typed slots only: {item.title} {item.price} {item.url} {first_name}
+    {unsubscribe_url} {shop}. An empty body means the strategy's built-in template.
+    """
+
+    name: str
+    strategy: str
+    subject: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A validated playbook. Spans in ms; money in micro-units; `holdout` in [0, 0.9].
+
+    mode    shadow: everything happens but the dispatch; nobody is sent anything
+    clock   event: the tenant's time is that of its events (a replay or a simulation), not the wall's
+    """
+
+    name: str
+    trigger: Trigger
+    brief: str
+    variants: tuple[Variant, ...]
+    conversion: str
+    window_ms: int
+    expires_ms: int
+    purpose: Literal["personalise", "contact"] = "contact"
+    audience: Condition | None = None
+    channels: tuple[str, ...] = ("email",)
+    facts: tuple[str, ...] = ("item.title", "item.price", "item.url")
+    cap_messages: int = 3
+    cap_per_ms: int = 7 * 86_400_000
+    cooldown_ms: int = 86_400_000
+    value_micros: int = 0
+    holdout: float = 0.1
+    mode: Literal["live", "shadow"] = "live"
+    clock: Literal["wall", "event"] = "wall"
+    locale: str = "en"
+    shop: str = "the shop"
+    banned: tuple[str, ...] = field(default_factory=tuple)
+    tenant: str = "default"
+    version: int = 0
+    active: bool = True
