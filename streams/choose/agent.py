@@ -128,16 +128,15 @@ class ChooseLogic:
         if now_ms in (NEVER, before):
             return
         woken: set[bytes] = set()
-        while due := state.timers.due(tenant, now_ms):
-            for due_ms, key in due:
-                slot = state.slab.find(key)
-                if slot is None:
-                    continue
-                if key in woken or not state.slab.has_seen(slot, _TOPIC, record.offset):
-                    woken.add(key)
-                    self._wake(state, slot, key, due_ms, mark["appended_ms"], out)
-                    state.slab.stamp(slot, _TOPIC, record.offset)
-                self._arm(state, key, after_ms=due_ms)
+        for due_ms, key in state.timers.due(tenant, now_ms):
+            slot = state.slab.find(key)
+            if slot is None:
+                continue
+            if key in woken or not state.slab.has_seen(slot, _TOPIC, record.offset):
+                woken.add(key)
+                self._wake(state, slot, key, due_ms, mark["appended_ms"], out)
+                state.slab.stamp(slot, _TOPIC, record.offset)
+            self._arm(state, key, after_ms=due_ms)
         out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": state.partition, "watermark_ms": now_ms,
             "appended_ms": mark["appended_ms"]}, partition=state.partition, schema="watermark")
@@ -200,11 +199,10 @@ class ChooseLogic:
             changed.append(segment)
 
     def _roll(self, state: PartitionState, tenant: str, segment: str, out: Out) -> None:
-        slot = state.slab.slot(segment_key(tenant, segment))
-        row = Row(state.slab, slot, self._layout)
+        slot = state.slab.find(segment_key(tenant, segment))
         at_ms = max(state.watermarks.of(tenant), 0)
-        sums = {name: read["value"] for name, read in row.snapshot(at_ms).items()
-                if read["value"] is not None}
+        read = {} if slot is None else Row(state.slab, slot, self._layout).snapshot(at_ms)
+        sums = {name: each["value"] for name, each in read.items() if each["value"] is not None}
         out.emit(pipeline.SEGMENT_ROLLS, f"{tenant}|{segment}|{state.partition}", {
             "tenant": tenant, "segment": segment, "partition": state.partition,
             "members": state.notes.get("sizes", {}).get(tenant, {}).get(segment, 0),

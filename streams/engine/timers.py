@@ -8,6 +8,7 @@ timers need no log of their own.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 
 class Timers:
@@ -26,18 +27,19 @@ class Timers:
         self._armed[(tenant, key)] = deadline_ms
         heapq.heappush(self._heaps.setdefault(tenant, []), (deadline_ms, key))
 
-    def due(self, tenant: str, watermark_ms: int) -> list[tuple[int, bytes]]:
-        """Take all entries with deadline <= `watermark_ms`, in order of (deadline, key).
+    def due(self, tenant: str, watermark_ms: int) -> Iterator[tuple[int, bytes]]:
+        """Take what is due, one entry at a time, always the one with the least (deadline, key).
 
-        The caller looks into each row, acts on what is really due and arms the key again.
+        The caller looks into the row, acts on what is really due and arms the key again before it
+        takes the next one: so effects come in the order of event time, whatever entries were
+        armed too early, and a replay numbers its emissions alike.
         """
-        heap, taken = self._heaps.get(tenant, []), []
+        heap = self._heaps.get(tenant, [])
         while heap and heap[0][0] <= watermark_ms:
             deadline_ms, key = heapq.heappop(heap)
             if self._armed.get((tenant, key)) == deadline_ms:
                 del self._armed[(tenant, key)]
-                taken.append((deadline_ms, key))
-        return taken
+                yield deadline_ms, key
 
     def __len__(self) -> int:
         return len(self._armed)
