@@ -6,6 +6,8 @@ Keeps    per rolling feature a ring of tiles; first and last times; counts
 Refuses  nothing: an event older than a ring's horizon changes what still covers it
 Time     event time only. Tiles are commutative: shuffled events end in the same row
 
+Money is summed in whole micro-units, so that the order of arrival cannot round differently.
+
 A ring of n+1 tiles covers n tiles of window plus the live one (a sawtooth: the window is at least
 W and less than W plus one tile). Source: Chronon, "Windowed tiling"; Akidau et al. 2015 on event
 time. Row layout: words by fixed index, compiled from the declared features by `Layout`.
@@ -69,12 +71,21 @@ class Ring:
         words[head_at + 1 + tile % self.tiles] += amount
 
     def total(self, words: array[float], base: int, at_ms: int) -> float:
-        """Sum over the window that ends at `at_ms`."""
+        """Sum over the window that ends at `at_ms`.
+
+        All that the ring holds, less the tiles outside; exact, because amounts are whole numbers.
+        """
         head_at = base + self.at
-        head, now = int(words[head_at]), at_ms // self.tile_ms
-        oldest = max(now - self.tiles + 1, head - self.tiles + 1)
-        first = head_at + 1
-        return sum(words[first + tile % self.tiles] for tile in range(oldest, min(now, head) + 1))
+        first, ahead = head_at + 1, at_ms // self.tile_ms - int(words[head_at])
+        if ahead == 0:
+            return sum(words[first:first + self.tiles])
+        if abs(ahead) >= self.tiles:
+            return 0.0
+        head = int(words[head_at])
+        outside = (range(head - self.tiles + 1, head - self.tiles + 1 + ahead) if ahead > 0
+                   else range(head + ahead + 1, head + 1))
+        return (sum(words[first:first + self.tiles])
+                - sum(words[first + tile % self.tiles] for tile in outside))
 
     def next_expiry_ms(self, words: array[float], base: int, at_ms: int) -> int | None:
         """When the oldest tile that holds anything leaves the window, or None."""
@@ -134,7 +145,7 @@ class Layout:
                 words[at + 1] = max(words[at + 1], event_ms)
                 words[at + 2] += 1
         for ring, is_sum in self._rings_of(event_type):
-            ring.add(words, base, event_ms, value_micros / MICROS if is_sum else 1.0)
+            ring.add(words, base, event_ms, value_micros if is_sum else 1.0)
         if items:
             _remember(tail, items, event_ms)
 
@@ -155,7 +166,8 @@ class Layout:
     def _value(self, spec: FeatureSpec, words: array[float], base: int, tail: dict[str, Any],
                at_ms: int) -> float | None:
         if spec.name in self.rings:
-            return self.rings[spec.name].total(words, base, at_ms)
+            total = self.rings[spec.name].total(words, base, at_ms)
+            return total / MICROS if spec.kind == "sum" else total
         first, last, count = words[base + self._times[spec.event]:
                                    base + self._times[spec.event] + 3]
         if spec.kind == "since":

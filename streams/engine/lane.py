@@ -20,6 +20,7 @@ from streams.engine.checkpoints import MARK_KEY, Mark
 from streams.engine.ports import ChangelogPort, ClockPort, Offsets, OutboxPort, SourcePort
 from streams.engine.records import Emission, Out, Record
 from streams.engine.stage import PartitionState, StageLogic
+from streams.kernel.errors import KairosError
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class Lane:
                 work = self.logic.walk(self.state, batch, out)
                 if inspect.isawaitable(work):
                     await work
+        except KairosError:
+            raise      # a foreign service is gone: nothing is wrong with the records
         except Exception as bug:
             log.exception("%s/%s: the walk failed on %d records", self.logic.name,
                           self.partition, len(batch))

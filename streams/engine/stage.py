@@ -37,9 +37,11 @@ class StageLogic(Protocol):
     """One stage. `topics` in the order of the row stamps; `fields`, `layout`: see Slab."""
 
     name: str
-    topics: tuple[str, ...]
     fields: int
     layout: int
+
+    @property
+    def topics(self) -> tuple[str, ...]: ...
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out,
              ) -> Awaitable[None] | None:

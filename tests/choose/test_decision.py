@@ -42,7 +42,7 @@ def test_propensities_are_a_distribution_with_a_floor(counted: dict[str, tuple[i
 def test_without_evidence_all_arms_are_alike_and_with_it_the_best_leads() -> None:
     assert set(decision.propensities(["a", "b"], {}).values()) == {0.5}
     learnt = decision.propensities(["a", "b", "c"], {"a": (500, 50), "b": (500, 150)})
-    assert max(learnt, key=learnt.__getitem__) == "c"      # untried: mean 1/2, still to be found out
+    assert max(learnt, key=learnt.__getitem__) == "c"   # untried: mean 1/2, to be found out
     learnt = decision.propensities(["a", "b", "c"], {"a": (500, 50), "b": (500, 150),
                                                      "c": (500, 20)})
     assert learnt["b"] > 0.6 and learnt["c"] == pytest.approx(decision.FLOOR, abs=0.06)

@@ -1,4 +1,4 @@
-"""The choose stage in the crash mill: rows, decisions and segment changes as if nothing happened."""
+"""The choose stage in the crash mill: rows, decisions, segment changes as if nothing happened."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def world(seed: int) -> Broker:
 
 
 def watermark(at_ms: int) -> bytes:
-    return contract("watermark").encode({"tenant": "t", "origin_partition": 0, "watermark_ms": at_ms,
-                                         "appended_ms": at_ms, "origin_offset": 0,
-                                         "origin_sequence": 0})
+    return contract("watermark").encode({
+        "tenant": "t", "origin_partition": 0, "watermark_ms": at_ms, "appended_ms": at_ms,
+        "origin_offset": 0, "origin_sequence": 0})
 
 
 def result(broker: Broker) -> tuple[list[Any], list[Any], dict[bytes, Any]]:

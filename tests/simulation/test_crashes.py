@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from broker_model import Broker, changelog_of, drive
+from broker_model import Broker, drive
 
 from schemas import contract
 from streams.engine import checkpoints

@@ -1,0 +1,1 @@
+"""What prints every figure we publish. Run with `make bench`."""
