@@ -1,0 +1,170 @@
+"""The sink's side of Kafka: one consumer group over every topic that lands.
+
+A static member of a cooperative group: a sink that is killed and started again at once has its
+partitions back at once. Polling never stops, not even while ClickHouse is down, so that the group
+keeps the sink; what stops then is the fetching.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from sinks.intents import Arrival, Intent, Where
+from sinks.offsets import topic_ids
+from sinks.ports import OwnershipChanged, Unavailable
+from sinks.topics import BY_TOPIC
+from sinks.writer import Writer
+from streams.kernel.errors import SetupError, UnreachableError
+from streams.settings import Settings
+
+GROUP: Final = "kairos-sink"
+WAIT_S: Final = 10.0
+POLL_RECORDS_MAX: Final = 10_000
+
+_LOG = logging.getLogger("kairos.sink")
+
+_CHANGED: Final = frozenset({
+    KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.STALE_MEMBER_EPOCH, KafkaError._ASSIGNMENT_LOST})
+_QUIET: Final = frozenset({KafkaError._PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART,
+                           KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
+
+
+class KafkaSource:
+    """Reads records into a writer, and keeps offsets for it (the Log port)."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings, self._name = settings, name
+        self._writer: Writer | None = None
+        self._ready: Callable[[], None] = lambda: None
+        self._paused = False
+        self.consumer = Consumer({
+            **settings.kafka_client, "group.id": GROUP, "client.id": f"kairos-{name}",
+            "group.instance.id": f"kairos-sink-{name}",
+            "partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500, "max.poll.interval.ms": 300_000,
+            "enable.auto.commit": False, "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest", "enable.partition.eof": True,
+            "topic.metadata.refresh.interval.ms": 10_000, "queued.max.messages.kbytes": 4096,
+            "fetch.wait.max.ms": 100}, logger=_LOG)
+
+    def start(self, writer: Writer, ready: Callable[[], None]) -> None:
+        """Join the group; `ready` is called at the first assignment."""
+        self._writer, self._ready = writer, ready
+        self.consumer.subscribe(list(BY_TOPIC), on_assign=self._assigned,
+                                on_revoke=self._revoked, on_lost=self._revoked)
+
+    def poll(self, wait_s: float) -> None:
+        """Hand what has come to the writer; waits at most `wait_s` for the first record."""
+        assert self._writer is not None
+        first = self.consumer.poll(wait_s)
+        if first is None:
+            return
+        now_ms = int(time.time() * 1000)
+        for message in (first, *self.consumer.consume(POLL_RECORDS_MAX, 0)):
+            self._take(message, now_ms)
+
+    def _take(self, message: Message, now_ms: int) -> None:
+        assert self._writer is not None
+        where = Where(message.topic() or "", message.partition() or 0)
+        fault = message.error()
+        if fault is None:
+            self._writer.take(Arrival(where.topic, where.partition, message.offset() or 0,
+                                      message.key(), message.value(), message.timestamp()[1]),
+                              now_ms)
+        elif fault.code() == KafkaError._PARTITION_EOF:
+            self._writer.reached(where, message.offset() or 0)
+        elif fault.fatal() or fault.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise SetupError(f"the sink '{self._name}' was put out of its group: {fault.str()}",
+                             "another sink runs with the same --name; give each its own")
+        elif fault.code() not in _QUIET:
+            _LOG.warning("Kafka: %s", fault.str())
+
+    def commit(self, offsets: Mapping[Where, tuple[int, str]]) -> None:
+        wanted = [TopicPartition(where.topic, where.partition, offset, metadata)
+                  for where, (offset, metadata) in offsets.items()]
+        try:
+            answer = self.consumer.commit(offsets=wanted, asynchronous=False)
+        except KafkaException as fault:
+            _raise(fault.args[0])
+            return
+        for partition in answer or ():
+            if partition.error is not None:
+                _raise(partition.error)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume fetching of everything assigned."""
+        self._paused = paused
+        owned = self.consumer.assignment()
+        if owned:
+            (self.consumer.pause if paused else self.consumer.resume)(owned)
+
+    def close(self) -> None:
+        self.consumer.close()
+
+    def _revoked(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        assert self._writer is not None
+        self._writer.revoke(Where(p.topic, p.partition) for p in partitions)
+
+    def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        starts = self._patiently(lambda: self._starts(partitions)) if partitions else []
+        consumer.incremental_assign(starts)
+        if self._paused and starts:
+            consumer.pause(starts)
+        self._ready()
+
+    def _starts(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Where each partition is to be read from; tells the writer."""
+        assert self._writer is not None
+        names = topic_ids(self._settings, {p.topic for p in partitions})
+        starts = []
+        for found in self.consumer.committed(list(partitions), timeout=WAIT_S):
+            low, high = self.consumer.get_watermark_offsets(
+                TopicPartition(found.topic, found.partition), timeout=WAIT_S)
+            topic_id = names.get(found.topic, "")
+            begin = _begin(found, low=low, high=high, topic_id=topic_id)
+            self._writer.assign(Where(found.topic, found.partition), begin, found.metadata or "",
+                                topic_id=topic_id)
+            starts.append(TopicPartition(found.topic, found.partition, max(begin, low)))
+        return starts
+
+    def _patiently(self, question: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+        """Ask until Kafka answers: an assignment without its offsets would be a guess."""
+        while True:
+            try:
+                return question()
+            except (KafkaException, UnreachableError) as fault:
+                _LOG.warning("cannot read committed offsets, trying again: %s", fault)
+                time.sleep(1.0)
+
+
+def _begin(found: TopicPartition, *, low: int, high: int, topic_id: str) -> int:
+    """The offset a partition is owned from: committed, or the oldest that Kafka still has."""
+    where = f"{found.topic}/{found.partition}"
+    if found.offset < 0:
+        return low
+    intent = Intent.of_metadata(found.metadata)
+    if intent is not None and intent.topic_id == topic_id:
+        return found.offset
+    if found.offset > high:
+        _LOG.warning("%s was made anew: reading it from offset %d", where, low)
+        return low
+    if found.offset < low:
+        _LOG.error("%s: offsets %d to %d expired before they were read; the ledger shows the gap",
+                   where, found.offset, low - 1)
+        return low
+    return found.offset
+
+
+def _raise(fault: KafkaError) -> None:
+    if fault.code() in _CHANGED:
+        raise OwnershipChanged(fault.str())
+    if fault.fatal() or fault.code() == KafkaError.FENCED_INSTANCE_ID:
+        raise SetupError(f"the sink was put out of its group: {fault.str()}",
+                         "another sink runs with the same --name; give each its own")
+    raise Unavailable(f"Kafka: {fault.str()}")
