@@ -65,6 +65,7 @@ REASONS: Final[dict[str, str]] = {
     "outranked": "another playbook's message was worth more at this moment",
     "held_out": "in the hold-out: a decision without a message",
     # compose
+    "playbook_withdrawn": "the playbook or its arm is not published any more",
     "no_facts": "the catalogue lacks an item, or a fact is stale",
     "gates_failed": "no rung produced a message that passes the gates",
     "budget_exhausted": "the budget is spent; a cheaper rung was used",

@@ -68,7 +68,7 @@ class Playbook:
     """A validated playbook. Spans in ms; money in micro-units; `holdout` in [0, 0.9].
 
     mode    shadow: everything happens but the dispatch; nobody is sent anything
-    clock   event: the tenant's time is that of its events (a replay or a simulation), not the wall's
+    clock   event: the tenant's time is that of its events (a replay, a simulation), not the wall's
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The report: what happened, whether it helped, and the SQL that says so."""

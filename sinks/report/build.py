@@ -1,0 +1,102 @@
+"""Builds the report: one JSON-able object, from which console and page are drawn.
+
+Pure but for `ask`. Every figure comes from a question in `sql/`, whose text goes along under "sql";
+docs/report.md says what each key means.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sinks.report.effects import experiment
+from sinks.report.queries import Answers, Ask, Row, names, text
+from streams.kernel.moments import show_moment
+
+OUTCOMES: Final = ("admitted", "refused", "quarantined", "duplicate")
+PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "refusals", "messages",
+                "samples", "gates", "deliveries", "receipts", "attribution", "latency_spread",
+                "open_windows")
+
+
+def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,
+          worlds: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The whole report.
+
+    produced   records ever produced to events.raw by Kafka's own count; None when nobody asked
+    truths     {world: {"lift", "how", ...}} of worlds whose maker knows the true effect
+    worlds     only these; empty means all. The accounting is always of everything.
+    """
+    answers = Answers(ask, worlds)
+    units = answers.rows("units")
+    found = sorted({row["world"] for row in answers.rows("open_windows")} | {
+        row["world"] for row in answers.rows("accounting") if row["world"]})
+    throughput = answers.rows("throughput")[0]
+    return {
+        "generated_at": show_moment(generated_ms),
+        "accounting": accounting(answers.rows("accounting"), produced),
+        "worlds": {world: _world(answers, world, [u for u in units if u["world"] == world],
+                                 truths.get(world)) for world in found},
+        "unreadable": {"refusals": answers.by_world("refusals", "")},
+        "latency_ms": _latency(answers.rows("latency"), ""),
+        "events_per_s": float(throughput["events_per_s"]),
+        "throughput": {"events": throughput["events"], "busy_s": throughput["busy_s"],
+                       "series": answers.rows("throughput_series")},
+        "usd_per_thousand_messages": _usd_per_thousand(answers.rows("costs")),
+        "messages_by_rung": _by_rung(answers.rows("messages")),
+        "sql": {name: text(name) for name in names()},
+    }
+
+
+def accounting(rows: list[Row], produced: int | None) -> dict[str, Any]:
+    """The identity: produced = admitted + refused + quarantined + duplicate, to the last event.
+
+    Clock records only move a replay's clock; they are counted apart (`control`) and are not part
+    of `produced`. `unaccounted` is what has no outcome yet, 0 once everything is read.
+    """
+    total = {name: sum(int(row[name]) for row in rows) for name in (*OUTCOMES, "control")}
+    ended = sum(total[name] for name in OUTCOMES)
+    made = ended if produced is None else produced - total["control"]
+    return {"produced": made, **total, "unaccounted": made - ended, "holds": made == ended,
+            "counted_by": "ClickHouse alone" if produced is None else "Kafka's offsets",
+            "by_world": {row["world"] or "(unreadable)": {name: int(row[name]) for name in (
+                *OUTCOMES, "control")} for row in rows}}
+
+
+def _world(answers: Answers, world: str, units: list[Row], truth: Row | None) -> dict[str, Any]:
+    costs = answers.by_world("costs", world)
+    parts = {name: answers.by_world(name, world) for name in PARTS}
+    intended = sum(row["sent_on"] for row in parts["decisions"])
+    usd = sum(row["cost_usd_micros"] for row in costs) / 1e6
+    return {
+        **experiment(units, truth, usd_per_message=usd / max(1, intended)),
+        "latency_ms": _latency(answers.rows("latency"), world),
+        "usd_per_thousand_messages": _usd_per_thousand(costs),
+        "cost_usd": usd,
+        **parts,
+    }
+
+
+def _latency(rows: list[Row], world: str) -> dict[str, Any]:
+    """p50, p90, p99 and slowest in milliseconds; None while there is no message."""
+    names = ("messages", "p50", "p90", "p99", "slowest")
+    for row in rows:
+        if row["world"] == world:
+            return {name: int(row[name]) for name in names}
+    return {"messages": 0, **dict.fromkeys(names[1:])}
+
+
+def _usd_per_thousand(rows: list[Row]) -> float | None:
+    """US dollars per thousand ready messages; None while there is none."""
+    messages = sum(row["messages"] for row in rows)
+    if messages == 0:
+        return None
+    return float(sum(row["cost_usd_micros"] for row in rows) / 1e6 / messages * 1000)
+
+
+def _by_rung(rows: list[Row]) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for row in rows:
+        counted[row["rung"]] += row["messages"]
+    return dict(counted.most_common())

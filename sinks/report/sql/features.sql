@@ -1,0 +1,11 @@
+-- How many decisions knew each feature of the person, and how old that knowledge was.
+SELECT tenant AS world, name AS feature, count() AS decisions, countIf(known_here) AS known,
+       round(known / decisions, 4) AS coverage,
+       if(known = 0, NULL, toInt64(quantileExactIf(0.5)(age_ms, known_here))) AS age_ms_p50
+FROM (
+    SELECT tenant, pair.1 AS name, JSONExtractInt(pair.2, 'age_ms') AS age_ms,
+           isNotNull(JSONExtract(pair.2, 'value', 'Nullable(Float64)')) AS known_here
+    FROM decisions ARRAY JOIN JSONExtractKeysAndValuesRaw(features_json) AS pair
+)
+GROUP BY world, feature
+ORDER BY world, coverage DESC, feature

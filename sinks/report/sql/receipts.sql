@@ -1,0 +1,6 @@
+-- What came back, once per decision and kind; machines (scanners, prefetchers) stand apart.
+SELECT tenant AS world, channel, kind, uniqExactIf(decision_id, NOT machine) AS by_people,
+       uniqExactIf(decision_id, machine) AS by_machines
+FROM receipts
+GROUP BY world, channel, kind
+ORDER BY world, by_people DESC, kind

@@ -1,0 +1,1 @@
+"""The questions of `kairos why` and `kairos profile`."""

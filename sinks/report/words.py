@@ -1,0 +1,78 @@
+"""Figures in words: how the report writes numbers, shares, spans and money. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sinks.report.charts import number_text
+from sinks.report.queries import K_MIN
+
+NOTHING = "–"
+Show = Callable[[Any], str]
+Column = str | tuple[str, Show]
+
+
+def either(value: Any, show: Show) -> str:
+    """`value` as shown, a dash when there is none."""
+    return NOTHING if value is None else show(value)
+
+
+def share(value: float) -> str:
+    return f"{value * 100:.1f} %"
+
+
+def percent_points(value: float) -> str:
+    return f"{value * 100:+.2f}"
+
+
+def interval(low: float | None, high: float | None, show: Show = percent_points) -> str:
+    if low is None or high is None:
+        return NOTHING
+    return f"[{show(low)}, {show(high)}]"
+
+
+def duration(value_ms: float) -> str:
+    """A span of time to about two digits: 31 ms, 1.4 s, 3.2 d."""
+    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if value_ms >= unit_ms:
+            return f"{value_ms / unit_ms:.1f} {unit}"
+    return f"{value_ms:.0f} ms"
+
+
+def usd(value: float) -> str:
+    """Dollars, with enough places to see a small sum."""
+    return f"${value:,.2f}" if abs(value) >= 1 or value == 0 else f"${value:.4f}"
+
+
+def few(people: int | None) -> str:
+    """A number of people; None is one too small to be shown."""
+    return f"fewer than {K_MIN}" if people is None else number_text(people)
+
+
+def amount(count: float, noun: str) -> str:
+    return f"{number_text(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def split_words(split: Mapping[str, Any]) -> tuple[str, ...]:
+    """Verdict, treated, held out, expected and p of a sample-ratio check."""
+    return ("as designed" if split["holds"] else "NOT as designed: distrust the effect",
+            number_text(split["treated"]), number_text(split["held_out"]),
+            f"{split['held_out_expected']:,.1f}", f"{split['p']:.3g}")
+
+
+def rows_of(worlds: Mapping[str, Any], part: str, *columns: Column) -> list[tuple[str, ...]]:
+    """Rows of a table over all worlds: the world's name and the columns as text."""
+    return [(world, *(_cell(row, column) for column in columns))
+            for world, found in worlds.items() for row in found[part]]
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> str:
+    name, show = (column, _plain) if isinstance(column, str) else column
+    return show(row[name])
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else number_text(value)
