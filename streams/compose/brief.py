@@ -1,0 +1,110 @@
+"""Brief: what may the writer know?
+
+In       the decision, its playbook, the facts that were bound
+Out      Brief: goal, strategy, slots, licensed claims, bucketed signals, segments
+Keeps    nothing
+Refuses  nothing
+Time     none
+
+Only what is on this page reaches a model: no id, no name, no text of a person, no exact figure.
+A feature enters as a bucket, and only under a name and with a number; everything else is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from streams.catalogue.facts import Facts
+from streams.playbooks.model import Playbook, Variant
+from streams.playbooks.vocabulary import ITEM_SLOTS
+
+Context = Literal["cart", "viewed", "bought", "other"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CONTEXTS: Final[dict[str, Context]] = {
+    "cart_add": "cart", "checkout_start": "cart", "product_view": "viewed", "purchase": "bought"}
+_COUNT: Final = ((1, "none"), (2, "once"), (4, "a few"), (10, "several"))
+_DAYS: Final = ((1, "within a day"), (7, "within a week"), (31, "within a month"),
+                (93, "within a quarter"))
+_MONEY: Final = ((0.01, "none"), (50, "low"), (250, "medium"), (1000, "high"))
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """`slots` may stand in the text; `claims` are facts that are true and may be said."""
+
+    goal: str
+    strategy: str
+    context: Context
+    channel: str
+    locale: str
+    slots: tuple[str, ...]
+    claims: frozenset[str]
+    segments: tuple[str, ...]
+    signals: tuple[tuple[str, str], ...]
+    banned: tuple[str, ...]
+
+    def record(self) -> str:
+        """As stored with the message and as told to a model: JSON, keys in a fixed order."""
+        return orjson.dumps({
+            "goal": self.goal, "strategy": self.strategy, "context": self.context,
+            "channel": self.channel, "locale": self.locale, "slots": self.slots,
+            "claims": sorted(self.claims), "segments": self.segments,
+            "signals": dict(self.signals), "banned": self.banned}).decode()
+
+
+def brief_of(decision: Mapping[str, Any], playbook: Playbook, variant: Variant,
+             facts: Facts) -> Brief:
+    slots = [slot for slot in ITEM_SLOTS if slot in facts.texts]
+    late = ["first_name", "unsubscribe_url"] if decision["channel"] == "email" else ["first_name"]
+    return Brief(
+        goal=playbook.brief, strategy=variant.strategy, context=context_of(playbook),
+        channel=decision["channel"], locale=playbook.locale, slots=(*slots, "shop", *late),
+        claims=facts.claims, segments=_segments(decision["segments_json"]),
+        signals=signals_of(decision["features_json"]), banned=playbook.banned)
+
+
+def context_of(playbook: Playbook) -> Context:
+    """What the person did with the item, as the trigger knows it."""
+    return _CONTEXTS.get(playbook.trigger.event, "other")
+
+
+def signals_of(features_json: str) -> tuple[tuple[str, str], ...]:
+    """Bucketed features, sorted by name. Values that are no numbers are left out."""
+    features = _json(features_json, dict)
+    found = []
+    for name in sorted(features):
+        part = features[name]
+        value = part.get("value") if isinstance(part, dict) else part
+        if (_NAME.fullmatch(name) and isinstance(value, int | float)
+                and not isinstance(value, bool)):
+            found.append((name, bucket(name, value)))
+    return tuple(found)
+
+
+def bucket(name: str, value: float) -> str:
+    """The bucket of a feature's value; the feature's name tells its kind."""
+    if name.startswith(("spend", "value", "revenue", "basket")):
+        return next((word for limit, word in _MONEY if value < limit), "very high")
+    if name.startswith("days_") or name.endswith("_days"):
+        return next((word for limit, word in _DAYS if value < limit), "longer")
+    return next((word for limit, word in _COUNT if value < limit), "many")
+
+
+def _segments(segments_json: str) -> tuple[str, ...]:
+    names = _json(segments_json, list)
+    return tuple(sorted(n for n in names if isinstance(n, str) and _NAME.fullmatch(n)))
+
+
+def _json(text: str, kind: type) -> Any:
+    """The JSON value of `text` when it is a `kind`, else an empty one."""
+    try:
+        value = orjson.loads(text) if text else kind()
+    except orjson.JSONDecodeError:
+        return kind()
+    return value if isinstance(value, kind) else kind()

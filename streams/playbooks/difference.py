@@ -1,0 +1,78 @@
+"""What would change: two playbooks as flat, readable lines, and the difference of the lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.kernel import money
+from streams.kernel.moments import show_span
+from streams.playbooks.model import Condition, Playbook, Trigger
+
+_SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "="}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` or `after` is None when the line was not, or is no longer, there."""
+
+    what: str
+    before: str | None
+    after: str | None
+
+
+def difference(before: Playbook | None, after: Playbook) -> list[Change]:
+    """The changes from what is published to what is written; empty when they mean the same."""
+    old = {} if before is None else lines_of(before)
+    new = lines_of(after)
+    return [Change(what, old.get(what), new.get(what))
+            for what in [*new, *(what for what in old if what not in new)]
+            if old.get(what) != new.get(what)]
+
+
+def lines_of(playbook: Playbook) -> dict[str, str]:
+    """Every setting of a playbook as text, defaults included; version and tenant are not."""
+    lines = {
+        "active": "yes" if playbook.active else "no", "mode": playbook.mode,
+        "clock": playbook.clock,
+        "trigger": show_trigger(playbook.trigger),
+        "audience": "everyone" if playbook.audience is None else show_condition(playbook.audience),
+        "purpose": playbook.purpose, "channels": ", ".join(playbook.channels),
+        "brief": playbook.brief, "facts": ", ".join(playbook.facts) or "none",
+        "cap": f"{playbook.cap_messages} per {show_span(playbook.cap_per_ms)}",
+        "cooldown": show_span(playbook.cooldown_ms), "expires": show_span(playbook.expires_ms),
+        "conversion": f"{playbook.conversion} within {show_span(playbook.window_ms)}",
+        "value": money.show(playbook.value_micros) if playbook.value_micros
+        else "the purchase's own", "holdout": f"{playbook.holdout:.4g}",
+        "locale": playbook.locale, "shop": playbook.shop,
+        "banned": ", ".join(playbook.banned) or "none",
+    }
+    for arm in playbook.variants:
+        text = f": {arm.subject!r} / {arm.body!r}" if arm.body else ""
+        lines[f"variants.{arm.name}"] = arm.strategy + text
+    return lines
+
+
+def show_trigger(trigger: Trigger) -> str:
+    if trigger.kind == "absence":
+        per = f" per {trigger.per}" if trigger.per else ""
+        return (f"{trigger.event} and no {trigger.without} within "
+                f"{show_span(trigger.within_ms)}{per}")
+    if trigger.kind == "recency":
+        span = (f"{trigger.times:g} × the mean gap" if trigger.times
+                else show_span(trigger.within_ms))
+        return f"{span} after the last {trigger.event} (of at least {trigger.events_min})"
+    when = "" if trigger.when is None else show_condition(trigger.when)
+    if trigger.kind == "edge":
+        return f"when {when} becomes true"
+    return f"each {trigger.event}" + (f" while {when}" if when else "")
+
+
+def show_condition(condition: Condition) -> str:
+    if condition.op == "segment":
+        return f"in {condition.name}"
+    if condition.op == "feature":
+        return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
+    if condition.op == "not":
+        return f"not ({show_condition(condition.parts[0])})"
+    word = " and " if condition.op == "all" else " or "
+    return "(" + word.join(show_condition(part) for part in condition.parts) + ")"

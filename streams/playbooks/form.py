@@ -1,0 +1,132 @@
+"""The form of a playbook file: every key once, with its shape and its sentence.
+
+The loader, the JSON Schema and the table in the documentation are made from `PLAYBOOK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streams.kernel import moments
+from streams.playbooks import vocabulary
+from streams.playbooks.conditions import COMPARES
+from streams.playbooks.shapes import (
+    Choice,
+    Fault,
+    Fields,
+    Key,
+    ListOf,
+    MapOf,
+    Number,
+    Shape,
+    Share,
+    Span,
+    Text,
+)
+from streams.playbooks.source import Spot
+
+_EVENT = Text("an event type like cart_add", "[a-z][a-z0-9_]{0,63}", most=64)
+_FEATURE = Text("a feature's name", "[a-z][a-z0-9_]{0,63}", most=64)
+_SEGMENT = Text("a segment's name", "[a-z][a-z0-9_]{0,63}", most=64)
+_NAME = Text("a name like abandoned-cart", "[a-z][a-z0-9_-]{0,63}", most=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """A tree of tests: all, any, not, feature or segment."""
+
+    def schema(self) -> dict[str, Any]:
+        return {"$ref": "#/$defs/condition"}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        kind = next((name for name in _CONDITION if spot.mapping and name in spot.mapping), None)
+        if kind is None:
+            yield Fault(spot.line, f"{where} is not a condition", "write {feature: name, "
+                        "at_least: 3}, {segment: name}, {all: [...]}, {any: [...]} or {not: ...}")
+            return
+        yield from _CONDITION[kind].faults(spot, where)
+
+
+_WHEN: Final = Conditions()
+_CONDITION: Final[dict[str, Fields]] = {
+    "all": Fields({"all": Key(ListOf(_WHEN, least=1, most=20), "every one holds", True)}),
+    "any": Fields({"any": Key(ListOf(_WHEN, least=1, most=20), "at least one holds", True)}),
+    "not": Fields({"not": Key(_WHEN, "it does not hold", True)}),
+    "segment": Fields({"segment": Key(_SEGMENT, "the person is in this segment", True)}),
+    "feature": Fields({
+        "feature": Key(_FEATURE, "a feature of the person", True),
+        **{name: Key(Number(-1e15, 1e15), f"the feature is {name.replace('_', ' ')} this")
+           for name in COMPARES}}, one_of=COMPARES),
+}
+
+_TRIGGERS: Final[dict[str, Shape]] = {
+    "absence": Fields({
+        "after": Key(_EVENT, "the event that opens the wait", True),
+        "without": Key(_EVENT, "the event that ends it", True),
+        "within": Key(Span(), "how long to wait", True),
+        "per": Key(Choice(("cart_id", "item_id", "order_id")),
+                   "the object the two events share; without it, the person")}),
+    "event": Fields({
+        "on": Key(_EVENT, "the event", True),
+        "when": Key(_WHEN, "only while this holds")}),
+    "edge": Fields({"when": Key(_WHEN, "what turns from false to true", True)}),
+    "recency": Fields({
+        "after": Key(_EVENT, "the event to count from", True),
+        "due": Key(Number(0.1, 10), "times the person's own mean gap between such events"),
+        "quiet": Key(Span(least_ms=moments.HOUR_MS), "a fixed span since the last such event"),
+        "min_events": Key(Number(1, 1000, whole=True), "how many such events there must be")},
+        one_of=("due", "quiet")),
+}
+
+PLAYBOOK: Final = Fields({
+    "playbook": Key(_NAME, "its name, in the tenant", True),
+    "trigger": Key(Fields({name: Key(shape, f"when: {name}")
+                           for name, shape in _TRIGGERS.items()}, one_of=tuple(_TRIGGERS)),
+                   "when to speak: absence, event, edge or recency", True),
+    "audience": Key(_WHEN, "to whom; everyone when left out"),
+    "purpose": Key(Choice(("personalise", "contact")), "the consent it needs: contact to write "
+                   "to a person, personalise to use what is known without writing", True),
+    "channels": Key(ListOf(Choice(vocabulary.CHANNELS), least=1), "where, best first"),
+    "brief": Key(Text("a sentence or two for the writer", most=400),
+                 "what the message is about, for the writer", True),
+    "facts": Key(ListOf(Choice(vocabulary.FACTS)), "what the message may state of the item; "
+                 "without these facts nothing is sent"),
+    "variants": Key(MapOf(_NAME, Fields({
+        "strategy": Key(Choice(tuple(vocabulary.STRATEGIES)), "how the writer argues", True),
+        "subject": Key(Text("a subject line with slots", most=120), "approved subject"),
+        "body": Key(Text("a text with slots", most=2000), "approved text")})),
+        "the arms that are compared", True),
+    "cap": Key(Fields({
+        "messages": Key(Number(1, 100, whole=True), "at most this many", True),
+        "per": Key(Span(least_ms=moments.MINUTE_MS), "in this span", True)}),
+        "most messages of this playbook to a person"),
+    "cooldown": Key(Span(least_ms=0), "least time between two of them"),
+    "expires": Key(Span(least_ms=moments.MINUTE_MS, most_ms=30 * moments.DAY_MS),
+                   "after this it is not sent any more", True),
+    "conversion": Key(Fields({
+        "event": Key(_EVENT, "the event that counts as success", True),
+        "within": Key(Span(least_ms=moments.MINUTE_MS), "how long after the moment", True)}),
+        "how success is counted", True),
+    "value": Key(Number(0, 1e6), "worth of a conversion in whole currency units; 0 or left out: "
+                 "the purchase's own value"),
+    "holdout": Key(Share(), "share of people who get nothing, as the comparison"),
+    "mode": Key(Choice(("live", "shadow")), "shadow composes and records but does not send"),
+    "clock": Key(Choice(("wall", "event")), "event: time is that of the events (a replay, a "
+                 "simulation), not the wall's"),
+    "locale": Key(Choice(vocabulary.LOCALES), "language of the message"),
+    "shop": Key(Text("a name without braces or mark-up", r"[^{}<>\r\n\t]+", most=60),
+                "how the shop calls itself"),
+    "banned": Key(ListOf(Text("a word or phrase", most=80)), "words that must not appear"),
+})
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a playbook file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Kairos playbook",
+        "$defs": {"condition": {"oneOf": [shape.schema() for shape in _CONDITION.values()]}},
+        **PLAYBOOK.schema(),
+    }

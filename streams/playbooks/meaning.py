@@ -1,0 +1,140 @@
+"""From a checked tree to a `Playbook`: the values, and the rules that span several keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, cast
+
+from streams.kernel import moments, money
+from streams.playbooks import templates, vocabulary
+from streams.playbooks.conditions import parse_condition
+from streams.playbooks.model import Condition, Playbook, Trigger, Variant
+from streams.playbooks.shapes import Fault, share_of, suggest
+from streams.playbooks.source import Spot
+
+_TEMPLATE_LINK = re.compile(r"https?:|www\.|<[a-z/!]", re.IGNORECASE)
+
+
+def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
+    """The playbook of a tree that keeps the form; defaults are the model's own."""
+    tree = cast("dict[str, Any]", spot.plain())
+    given: dict[str, Any] = {name: tree[name] for name in ("mode", "clock", "locale", "shop")
+                             if name in tree}
+    for name in ("channels", "facts", "banned"):
+        if name in tree:
+            given[name] = tuple(tree[name])
+    if "cap" in tree:
+        given["cap_messages"] = int(tree["cap"]["messages"])
+        given["cap_per_ms"] = moments.parse_span(tree["cap"]["per"])
+    if "cooldown" in tree:
+        given["cooldown_ms"] = moments.parse_span(tree["cooldown"])
+    if "holdout" in tree:
+        given["holdout"] = share_of(tree["holdout"])
+    if "audience" in tree:
+        given["audience"] = condition_of(tree["audience"])
+    return Playbook(
+        name=tree["playbook"], trigger=trigger_of(tree["trigger"]), brief=tree["brief"].strip(),
+        variants=tuple(Variant(name, **arm) for name, arm in tree["variants"].items()),
+        conversion=tree["conversion"]["event"],
+        window_ms=moments.parse_span(tree["conversion"]["within"]),
+        expires_ms=moments.parse_span(tree["expires"]), purpose=tree["purpose"],
+        value_micros=money.to_micros(tree.get("value", 0)), tenant=tenant, version=version,
+        **given)
+
+
+def trigger_of(tree: dict[str, Any]) -> Trigger:
+    (kind, says), = tree.items()
+    if kind == "absence":
+        return Trigger("absence", says["after"], says["without"],
+                       moments.parse_span(says["within"]), says.get("per", ""))
+    if kind == "event":
+        when = says.get("when")
+        return Trigger("event", says["on"], when=None if when is None else condition_of(when))
+    if kind == "edge":
+        return Trigger("edge", when=condition_of(says["when"]))
+    quiet = says.get("quiet")
+    return Trigger("recency", says["after"],
+                   within_ms=0 if quiet is None else moments.parse_span(quiet),
+                   times=float(says.get("due", 0.0)),
+                   events_min=int(says.get("min_events", 1 if quiet is not None else 2)))
+
+
+def condition_of(tree: object) -> Condition:
+    return parse_condition(tree, features=None, segments=None)
+
+
+def rule_faults(spot: Spot, features: Collection[str] | None,
+                segments: Collection[str] | None) -> Iterator[Fault]:
+    """Faults of a tree that keeps the form: names nobody declared, templates, cross rules."""
+    tree = cast("dict[str, Spot]", spot.mapping)
+    yield from _names(spot, "feature", features)
+    yield from _names(spot, "segment", segments)
+    yield from _trigger_rules(tree["trigger"])
+    facts = tree["facts"].plain() if "facts" in tree else ["item.title", "item.price", "item.url"]
+    locale = str(tree["locale"].value) if "locale" in tree else "en"
+    for name, variant in cast("dict[str, Spot]", tree["variants"].mapping).items():
+        yield from _variant(name, variant, cast("list[str]", facts), locale)
+
+
+def _names(spot: Spot, key: str, known: Collection[str] | None) -> Iterator[Fault]:
+    """Every `key: name` below `spot` whose name is not known; all are when `known` is None."""
+    if known is None:
+        return
+    for name, part in (spot.mapping or {}).items():
+        if name == key and isinstance(part.value, str) and part.value not in known:
+            yield Fault(part.line, f"{key} '{part.value}' is not declared",
+                        suggest(part.value, known))
+        yield from _names(part, key, known)
+    for part in spot.sequence or ():
+        yield from _names(part, key, known)
+
+
+def _trigger_rules(spot: Spot) -> Iterator[Fault]:
+    (kind, says), = cast("dict[str, Spot]", spot.mapping).items()
+    keys = says.mapping or {}
+    if kind == "absence" and keys["after"].value == keys["without"].value:
+        yield Fault(keys["without"].line, "trigger.absence waits for the event that starts it",
+                    "name another event in 'without'")
+    least = keys.get("min_events")
+    if kind == "recency" and "due" in keys and least and cast("int", least.value) < 2:
+        yield Fault(least.line, "a mean gap needs two events", "write min_events: 2 or more")
+
+
+def _variant(name: str, spot: Spot, facts: list[str], locale: str) -> Iterator[Fault]:
+    keys = spot.mapping or {}
+    where = f"variants.{name}"
+    if ("subject" in keys) != ("body" in keys):
+        yield Fault(spot.line, f"{where} has only half a template",
+                    "write subject and body, or neither")
+    if "body" not in keys and locale not in vocabulary.GRAMMAR_LOCALES:
+        yield Fault(spot.line, f"{where} has no template, and there is no grammar for '{locale}'",
+                    "write subject and body in that language")
+    for part in ("subject", "body"):
+        if part in keys:
+            yield from _template(f"{where}.{part}", keys[part], facts)
+    subject = str(keys["subject"].value) if "subject" in keys else ""
+    if "\n" in subject.strip() or "_url}" in subject or ".url}" in subject:
+        yield Fault(keys["subject"].line, f"{where}.subject holds a link or a line break",
+                    "links belong into the body")
+
+
+def _template(where: str, spot: Spot, facts: list[str]) -> Iterator[Fault]:
+    text = str(spot.value)
+    for slot in dict.fromkeys(templates.slots_of(text)):
+        if slot not in vocabulary.SLOTS:
+            yield Fault(spot.line, f"{where}: {{{slot}}} is not a slot",
+                        suggest(slot, vocabulary.SLOTS))
+        elif slot in vocabulary.ITEM_SLOTS and slot not in facts:
+            yield Fault(spot.line, f"{where}: {{{slot}}} is not among the playbook's facts",
+                        f"add {slot} to facts")
+    if templates.stray_braces(text):
+        yield Fault(spot.line, f"{where}: a brace stands alone or its slot is misspelt",
+                    "slots are " + " ".join(f"{{{slot}}}" for slot in vocabulary.SLOTS))
+    numbers = "".join(templates.literal_numbers(templates.literals_of(text)))
+    if numbers:
+        yield Fault(spot.line, f"{where} states a number, price or percentage itself ({numbers})",
+                    "numbers come from facts: use {item.price}, or leave it out")
+    if _TEMPLATE_LINK.search(text):
+        yield Fault(spot.line, f"{where} holds a link or mark-up of its own",
+                    "links come from facts: use {item.url}")

@@ -1,0 +1,106 @@
+"""kairos plan and kairos apply: offline by themselves, and against a real broker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.adapters import control
+from streams.cli.playbook import apply, plan
+from streams.kernel.errors import KairosError, PlaybookError, UnreachableError
+from streams.pipeline import PLAYBOOKS
+from streams.playbooks import form, loading
+from streams.settings import Settings
+
+CART = Path(loading.__file__).parent / "shipped" / "abandoned-cart.yml"
+
+
+def run(command: object, *words: str) -> Result:
+    return CliRunner().invoke(command, list(words), standalone_mode=False)  # type: ignore[arg-type]
+
+
+def said(result: Result) -> dict[str, list[dict[str, object]]]:
+    assert result.exception is None, result.exception
+    found: dict[str, list[dict[str, object]]] = json.loads(result.output)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KAIROS_KAFKA", "127.0.0.1:9")
+
+
+def test_plan_offline_shows_every_setting_of_a_new_playbook() -> None:
+    text = run(plan, str(CART), "--offline").output
+    assert "abandoned-cart (default): new, version 1" in text
+    assert "cart_add and no purchase within 30m per cart_id" in text and "offline grammar" in text
+
+
+def test_plan_prints_cost_at_three_volumes_when_a_model_is_set(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAIROS_MODEL_URL", "http://127.0.0.1:9/v1")
+    costs = said(run(plan, str(CART), "--offline", "--json"))["cost"]
+    assert [cost["messages"] for cost in costs] == [10_000, 1_000_000, 100_000_000]
+    assert "per thousand" in run(plan, str(CART), "--offline").output
+
+
+def test_plan_writes_the_schema() -> None:
+    assert json.loads(run(plan, "--schema").output) == form.json_schema()
+
+
+def test_plan_lists_every_fault_and_fails(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(CART.read_text("utf-8").replace("purpose: contact", "purpos: contact")
+                    .replace("lapsed", "lapst"))
+    result = run(plan, str(path), "--offline")
+    assert isinstance(result.exception, PlaybookError)
+    assert "bad.yml:4: 'purpos' is not a field" in str(result.exception) + result.output
+    path.write_text(CART.read_text("utf-8").replace("lapsed", "lapst"))
+    assert "did you mean 'lapsed'?" in str(run(plan, str(path), "--offline").exception)
+
+
+def test_plan_refuses_a_template_that_no_gate_would_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "urgent.yml"
+    path.write_text(CART.read_text("utf-8").replace(
+        "{reminder: {strategy: reminder}, ", "{ours: {strategy: helpful, subject: 'Hurry, "
+        "{first_name}', body: 'Only a few of {item.title} are left for you. {item.url}'}, "))
+    fault = run(plan, str(path), "--offline").exception
+    assert isinstance(fault, PlaybookError) and "gate 'claims'" in str(fault)
+
+
+def test_nothing_named_two_of_a_name_and_no_broker_are_clear_errors(tmp_path: Path) -> None:
+    assert isinstance(run(plan).exception, KairosError)
+    other = tmp_path / "other.yml"
+    other.write_text(CART.read_text("utf-8"))
+    assert "two files" in str(run(plan, str(CART), str(other), "--offline").exception)
+
+
+@pytest.mark.integration
+def test_apply_publishes_what_changed_and_plan_shows_the_difference(
+        broker: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAIROS_KAFKA", broker.bootstrap)
+    path = tmp_path / "cart.yml"
+    path.write_text(CART.read_text("utf-8"))
+    words = (str(path), "--tenant", "commands", "--json")
+    assert said(run(apply, *words))["playbooks"][0]["version"] == 1
+    assert said(run(apply, *words))["playbooks"][0]["changed"] is False
+    path.write_text(CART.read_text("utf-8").replace("cooldown: 1d", "cooldown: 2d") + "# a note\n")
+    planned = said(run(plan, *words))["playbooks"][0]
+    assert planned["changes"] == [{"what": "cooldown", "before": "1d", "after": "2d"}]
+    assert said(run(apply, *words))["playbooks"][0]["version"] == 2
+    assert said(run(apply, "--withdraw", "abandoned-cart", "--tenant", "commands",
+                    "--json"))["withdrawn"] == ["abandoned-cart"]
+    record = control.read_compacted(broker, PLAYBOOKS)["commands/abandoned-cart"]
+    assert (record["version"], record["active"]) == (3, False)
+    planned = said(run(plan, *words))["playbooks"][0]
+    assert planned["changes"] == [{"what": "active", "before": "no", "after": "yes"}]
+
+
+def test_without_a_broker_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_ANSWER_S", 0.5)
+    fault = run(plan, str(CART)).exception
+    assert isinstance(fault, UnreachableError) and "--offline" in fault.remedy

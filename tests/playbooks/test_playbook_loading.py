@@ -1,0 +1,241 @@
+"""Playbook files: what loads, what does not, with which line and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from streams.kernel.errors import PlaybookError
+from streams.playbooks import form, loading
+from streams.playbooks.difference import difference, lines_of
+from streams.playbooks.model import Condition, Trigger
+
+SHIPPED = sorted(Path(loading.__file__).parent.glob("shipped/*.yml"))
+FEATURES = {"spend_30d", "product_views_1h", "orders_lifetime"}
+SEGMENTS = {"new", "active", "vip", "lapsed"}
+VALIDATOR = jsonschema.Draft202012Validator(form.json_schema())
+
+BASE = {
+    "playbook": "playbook: a-name",
+    "trigger": "trigger: {event: {on: product_view}}",
+    "purpose": "purpose: contact",
+    "brief": "brief: Say hello.",
+    "variants": "variants: {a: {strategy: reminder}}",
+    "expires": "expires: 24h",
+    "conversion": "conversion: {event: purchase, within: 3d}",
+}
+
+# key, its line (or several), and what it becomes
+GOOD: list[tuple[str, str]] = [
+    ("trigger", "trigger: {absence: {after: cart_add, without: purchase, within: 30m}}"),
+    ("trigger", "trigger: {absence: {after: a, without: b, within: 1.5h, per: item_id}}"),
+    ("trigger", "trigger: {event: {on: search, when: {feature: spend_30d, above: -1.5}}}"),
+    ("trigger", "trigger: {edge: {when: {all: [{segment: vip}, {not: {segment: new}}]}}}"),
+    ("trigger", "trigger: {recency: {after: purchase, due: 1, min_events: 3}}"),
+    ("trigger", "trigger: {recency: {after: purchase, quiet: 60d}}"),
+    ("audience", "audience: {any: [{feature: orders_lifetime, equals: 0}, {segment: new}]}"),
+    ("purpose", "purpose: personalise"),
+    ("channels", "channels: [webhook, email]"),
+    ("facts", "facts: []"),
+    ("facts", "facts: [item.title, item.low_stock]"),
+    ("variants", "variants: {a: {strategy: helpful, subject: 'Hi {first_name}', "
+                 "body: 'See {item.title} at {item.url}, {shop}.'}}"),
+    ("cap", "cap: {messages: 1, per: 7d}"),
+    ("cooldown", "cooldown: 0s"),
+    ("value", "value: 8.00"),
+    ("value", "value: 0"),
+    ("holdout", "holdout: 20%"),
+    ("holdout", "holdout: 0.5"),
+    ("mode", "mode: shadow"),
+    ("clock", "clock: event"),
+    ("shop", "shop: Ada & Co"),
+    ("banned", "banned: [cheap, last chance]"),
+]
+
+# key, its line, a piece of the fault, and whether JSON Schema alone can see it
+BAD: list[tuple[str, str, str, bool]] = [
+    ("purpose", "", "'purpose' is missing", True),
+    ("trigger", "", "'trigger' is missing", True),
+    ("purpose", "purpose: spam", "purpose 'spam' is not known", True),
+    ("audiance", "audiance: {segment: vip}", "'audiance' is not a field", True),
+    ("playbook", "playbook: My Playbook", "is not a name like", True),
+    ("playbook", "playbook: 12", "playbook is a number", True),
+    ("brief", "brief: ''", "brief has 0 characters", True),
+    ("trigger", "trigger: {absense: {after: a}}", "'trigger.absense' is not a field", True),
+    ("trigger", "trigger: {}", "none of", True),
+    ("trigger", "trigger: {edge: {when: {segment: vip}}, event: {on: search}}", "and", True),
+    ("trigger", "trigger: cart_add", "trigger is a text, not a mapping", True),
+    ("trigger", "trigger: {recency: {after: purchase}}", "none of due, quiet", True),
+    ("trigger", "trigger: {recency: {after: purchase, due: 1, quiet: 3d}}", "due and quiet", True),
+    ("trigger", "trigger: {recency: {after: purchase, due: 0}}", "is 0", True),
+    ("trigger", "trigger: {recency: {after: purchase, due: 1, min_events: 1}}", "two", False),
+    ("trigger", "trigger: {absence: {after: a, without: a, within: 1m}}", "waits for", False),
+    ("trigger", "trigger: {absence: {after: a, without: b, within: 30}}", "is not a span", True),
+    ("trigger", "trigger: {absence: {after: a, without: b, within: 30 m}}", "is not a span", True),
+    ("trigger", "trigger: {absence: {after: a, without: b, within: 900d}}", "is 900d", False),
+    ("trigger", "trigger: {edge: {when: {feature: spend_30d}}}", "none of at_least", True),
+    ("trigger", "trigger: {edge: {when: {feature: a, at_least: 1, above: 2}}}", "at", True),
+    ("trigger", "trigger: {edge: {when: {feature: spend_30d, at_least: many}}}", "a text", True),
+    ("trigger", "trigger: {edge: {when: {feature: spend_3d, at_least: 1}}}", "not declared", False),
+    ("audience", "audience: {segment: vips}", "segment 'vips' is not declared", False),
+    ("audience", "audience: {not: {segment: vipp}}", "segment 'vipp' is not declared", False),
+    ("audience", "audience: vip", "audience is not a condition", True),
+    ("audience", "audience: {all: []}", "has 0 entries", True),
+    ("channels", "channels: []", "has 0 entries", True),
+    ("channels", "channels: [email, email]", "written twice", True),
+    ("channels", "channels: email", "not a list", True),
+    ("facts", "facts: [item.colour]", "is not known", True),
+    ("variants", "variants: {}", "has 0 entries", True),
+    ("variants", "variants: {a: {strategy: remind}}", "'remind' is not known", True),
+    ("variants", "variants: {a: {}}", "'variants.a.strategy' is missing", True),
+    ("variants", "variants: {A B: {strategy: reminder}}", "a name in variants", True),
+    ("variants", "variants: {a: {strategy: reminder, subject: Hi}}", "half a template", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: 'Hi {frist_name}', body: x}}",
+     "{frist_name} is not a slot", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: Hi, body: 'only 3 {shop}'}}",
+     "states a number", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: Hi, body: 'pay £ {item.price}'}}",
+     "states a number", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: Hi, body: 'half { item.price }'}}",
+     "a brace", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: Hi, body: 'https://x.example'}}",
+     "link", False),
+    ("variants", "variants: {a: {strategy: reminder, subject: 'See {item.url}', body: x}}",
+     "holds a link", False),
+    ("locale", "locale: de", "there is no grammar for 'de'", False),
+    ("locale", "locale: klingon", "is not known", True),
+    ("cap", "cap: {messages: 0, per: 7d}", "cap.messages is 0", True),
+    ("cap", "cap: {messages: 1.5, per: 7d}", "whole number", True),
+    ("cap", "cap: {messages: true, per: 7d}", "whole number", True),
+    ("cap", "cap: {messages: 2}", "'cap.per' is missing", True),
+    ("expires", "expires: 24 hours", "is not a span", True),
+    ("expires", "expires: null", "is not a span", True),
+    ("value", "value: -1", "value is -1", True),
+    ("value", "value: 8 euro", "value is a text", True),
+    ("holdout", "holdout: 95%", "holdout is 95%", False),
+    ("holdout", "holdout: 1.5", "holdout is 1.5", True),
+    ("holdout", "holdout: many", "is not a share", True),
+    ("shop", "shop: '{item.title}'", "is not a name", True),
+    ("mode", "mode: off", "is not known", True),
+]
+
+
+def text_of(key: str, line: str) -> str:
+    return "\n".join(filter(None, {**BASE, key: line}.values())) + "\n"
+
+
+def schema_accepts(text: str) -> bool:
+    tree: Any = YAML(typ="safe", pure=True).load(text)
+    return VALIDATOR.is_valid(json.loads(json.dumps(tree)))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_playbooks_hold_and_are_named_after_their_file(path: Path) -> None:
+    assert loading.check(path) == []
+    assert loading.load(path).name == path.stem
+    assert schema_accepts(path.read_text("utf-8"))
+
+
+def test_the_shipped_abandoned_cart_is_at_most_fifteen_lines() -> None:
+    path = next(path for path in SHIPPED if path.stem == "abandoned-cart")
+    assert len(path.read_text("utf-8").splitlines()) <= 15
+
+
+@pytest.mark.parametrize(("key", "line"), GOOD, ids=[line for _, line in GOOD])
+def test_loader_and_schema_accept(key: str, line: str) -> None:
+    text = text_of(key, line)
+    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS)
+    assert faults == [] and found is not None
+    assert schema_accepts(text)
+
+
+@pytest.mark.parametrize(("key", "line", "piece", "in_schema"), BAD, ids=[row[1] or f"no {row[0]}"
+                                                                         for row in BAD])
+def test_loader_refuses_with_the_line(key: str, line: str, piece: str, in_schema: bool) -> None:
+    text = text_of(key, line)
+    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS)
+    assert found is None
+    assert any(piece in fault.fault for fault in faults), [fault.fault for fault in faults]
+    assert schema_accepts(text) is not in_schema
+    assert all(fault.remedy for fault in faults)
+    if line and key != "locale":          # that fault lies in the variant without a template
+        assert faults[0].line == text.splitlines().index(line) + 1
+
+
+@pytest.mark.parametrize(("text", "piece", "line"), [
+    ("", "empty", 1),
+    ("a: [", "not YAML", 1),
+    ("playbook: a\n\tpurpose: b\n", "not YAML", 2),
+    ("playbook: a\nplaybook: b\n", "written twice", 2),
+    ("playbook: &x a\nbrief: *x\n", "anchors", 1),
+    ("playbook: !!python/object:os.system a\n", "tag", 1),
+    ("- a\n- b\n", "not a mapping", 1),
+    ("[" * 60 + "]" * 60, "nested too deeply", 1),
+    ("x: " + "y" * 70_000, "larger than", 1),
+    ("{[a]: b}", "a key must be a word", 1),
+])
+def test_a_text_that_is_no_tree_is_refused(text: str, piece: str, line: int) -> None:
+    found, faults = loading.parse(text, "x.yml")
+    assert found is None and piece in faults[0].fault and faults[0].line == line
+
+
+def test_all_faults_are_reported_at_once_and_load_raises_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(text_of("expires", "expires: soon") + "channel: [email]\nholdout: 95%\n")
+    faults = loading.check(path)
+    assert [fault.line for fault in faults] == [6, 8, 9]
+    assert "did you mean 'channels'?" in faults[1].remedy
+    with pytest.raises(PlaybookError, match=r"bad\.yml:6: expires 'soon' is not a span"):
+        loading.load(path)
+
+
+def test_a_file_that_is_missing_or_no_text_is_a_clear_error(tmp_path: Path) -> None:
+    assert "cannot be read" in loading.check(tmp_path / "none.yml")[0].fault
+    (tmp_path / "latin.yml").write_bytes(b"brief: caf\xe9")
+    assert "not UTF-8" in loading.check(tmp_path / "latin.yml")[0].fault
+
+
+def test_the_values_arrive_in_the_model() -> None:
+    path = next(path for path in SHIPPED if path.stem == "abandoned-cart")
+    found = loading.load(path, None, SEGMENTS, tenant="t")
+    assert found.trigger == Trigger("absence", "cart_add", "purchase", 1_800_000, "cart_id")
+    assert found.audience == Condition("not", (Condition("segment", name="lapsed"),))
+    assert (found.cap_messages, found.cap_per_ms, found.cooldown_ms) == (2, 604_800_000, 86_400_000)
+    assert (found.value_micros, found.holdout, found.tenant) == (8_000_000, 0.2, "t")
+    assert [arm.strategy for arm in found.variants] == ["reminder", "social_proof", "helpful"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_record_gives_the_same_playbook_back(path: Path) -> None:
+    text = path.read_text("utf-8")
+    found = loading.from_yaml(text, "t", 7)
+    record = loading.to_record(found, text, published_ms=1)
+    assert loading.from_record(record) == found
+    assert loading.from_record({**record, "active": False}).active is False
+
+
+def test_the_difference_is_empty_for_the_same_meaning_and_names_each_change() -> None:
+    before = loading.from_yaml(text_of("cooldown", "cooldown: 24h"), "t", 1)
+    same = loading.from_yaml(text_of("cooldown", "cooldown: 1d  # a day"), "t", 2)
+    assert difference(before, same) == []
+    after = loading.from_yaml(text_of("variants", "variants: {b: {strategy: helpful}}"), "t", 2)
+    assert {(c.what, c.before, c.after) for c in difference(before, after)} == {
+        ("variants.a", "reminder", None), ("variants.b", None, "helpful")}
+    assert len(difference(None, after)) == len(lines_of(after))
+
+
+def test_the_schema_file_for_editors_is_the_one_in_code() -> None:
+    path = Path(form.__file__).with_name("playbook.schema.json")
+    assert json.loads(path.read_text("utf-8")) == form.json_schema()
+    jsonschema.Draft202012Validator.check_schema(form.json_schema())
+
+
+def test_every_key_of_the_form_stands_in_the_documentation() -> None:
+    page = (Path(form.__file__).parents[2] / "docs" / "playbooks.md").read_text("utf-8")
+    for key in form.PLAYBOOK.keys:
+        assert f"`{key}`" in page, key
