@@ -1,15 +1,22 @@
 """Reading Kafka: the batch feed of a stage, a changelog from end to end, the control topics.
 
-A batch feed owns one confluent-kafka consumer in a thread of its own. librdkafka waits for a full
-batch when asked for one, so: poll for the first message, then drain what is already here.
+A batch feed owns one confluent-kafka consumer in a thread of its own; only that thread calls it:
+the client holds a lock around each call, also while a rebalance callback runs, so a call from
+elsewhere in the middle of one would wait for ever. librdkafka waits for a full batch when asked for
+one, so: poll for the first message, then drain what is already here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from confluent_kafka import (
@@ -27,7 +34,9 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.1
+_POLL_S = 0.02         # also the longest that a commit waits for its turn
+_ENDS_EVERY_S = 0.2
+_PATIENCE_S = 5.0      # a stage that takes longer over a batch is waited for with polls, paused
 Rebalance = Callable[[list[int]], Awaitable[dict[tuple[str, int], int]]]
 
 
@@ -54,13 +63,17 @@ class BatchFeed:
                  assigned: Rebalance, revoked: Callable[[list[int]], Awaitable[None]],
                  lost: Callable[[list[int]], None], failed: Callable[[BaseException], None]
                  ) -> None:
+        self._settings, self._group = settings, group
         self._topics, self._loop = list(topics), loop
         self._deliver, self._assigned, self._revoked = deliver, assigned, revoked
         self._lost, self._failed = lost, failed
         self._batch_events = settings.batch_events
         self._closing = threading.Event()
-        self._seeks: list[TopicPartition] = []
-        self._seek_lock = threading.Lock()
+        self._seeks: queue.SimpleQueue[list[TopicPartition]] = queue.SimpleQueue()
+        self._commits: queue.SimpleQueue[tuple[list[TopicPartition], Future[None]]] = (
+            queue.SimpleQueue())
+        self._ends: dict[tuple[str, int], int] = {}
+        self._ends_at = 0.0
         self.subscribed = threading.Event()
         self._consumer = Consumer({
             **settings.kafka_client, "group.id": group, "client.id": group,
@@ -82,27 +95,32 @@ class BatchFeed:
 
     def seek(self, offsets: dict[tuple[str, int], int]) -> None:
         """Read again from `offsets`; carried out by the feed's thread before its next batch."""
-        with self._seek_lock:
-            self._seeks.extend(TopicPartition(t, p, o) for (t, p), o in offsets.items())
+        self._seeks.put([TopicPartition(t, p, o) for (t, p), o in offsets.items()])
 
     def commit(self, offsets: dict[tuple[str, int], int], metadata: str) -> None:
         """Commit and wait for the broker. Raises KafkaException when ownership was lost."""
         wanted = [TopicPartition(topic, partition, offset, metadata)
                   for (topic, partition), offset in offsets.items()]
-        for answer in self._consumer.commit(offsets=wanted, asynchronous=False) or []:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
+        done: Future[None] = Future()
+        self._commits.put((wanted, done))
+        done.result(60)
 
     def committed(self, partitions: Sequence[int]) -> dict[tuple[str, int], tuple[int, str | None]]:
         """(offset, metadata) of every input partition; offset -1001 when never committed."""
         wanted = [TopicPartition(t, p) for t in self._topics for p in partitions]
-        answers = self._consumer.committed(wanted, timeout=30)
+        # Asked through a connection of its own: the member's is held back while a rebalance waits,
+        # and this is called in the middle of one.
+        asking = Consumer({**self._settings.kafka_client, "group.id": self._group,
+                           "enable.auto.commit": False})
+        try:
+            answers = asking.committed(wanted, timeout=30)
+        finally:
+            asking.close()
         return {(a.topic, a.partition): (a.offset, a.metadata) for a in answers}
 
     def end_of(self, topic: str, partition: int) -> int:
-        """The partition's end as of the last fetch; below 0 when not known yet."""
-        return int(self._consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), cached=True)[1])
+        """The partition's end as of a moment ago; below 0 when not known yet."""
+        return self._ends.get((topic, partition), -1)
 
     def _run(self) -> None:
         try:
@@ -110,6 +128,7 @@ class BatchFeed:
                                      on_revoke=self._on_revoke, on_lost=self._on_lost)
             while not self._closing.is_set():
                 self._turn()
+                self._serve()
         except BaseException as fault:
             self._failed(fault)
         finally:
@@ -120,38 +139,72 @@ class BatchFeed:
         if first is None:
             return
         messages = [first, *self._consumer.consume(self._batch_events - 1, 0)]
-        with self._seek_lock:
-            seeks, self._seeks = self._seeks, []
-        if seeks:      # what was read before the seek will be read again
-            for place in seeks:
-                self._consumer.seek(place)
+        if self._sought():
             return
         records = [record_of(m) for m in messages if not _is_transient(m.error())]
         if records:
             self._wait(self._deliver(records))
 
+    def _sought(self) -> bool:
+        """Carry out seeks; True when there was one: what was read before it is read again."""
+        found = False
+        with contextlib.suppress(queue.Empty):
+            while True:
+                for place in self._seeks.get_nowait():
+                    self._consumer.seek(place)
+                found = True
+        return found
+
+    def _serve(self) -> None:
+        """Do what other threads have asked of the consumer."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                wanted, done = self._commits.get_nowait()
+                try:
+                    answers = self._consumer.commit(offsets=wanted, asynchronous=False) or []
+                    faults = [a.error for a in answers if a.error is not None]
+                    if faults:
+                        raise KafkaException(faults[0])
+                    done.set_result(None)
+                except KafkaException as fault:
+                    done.set_exception(fault)
+        if time.monotonic() >= self._ends_at:
+            self._ends_at = time.monotonic() + _ENDS_EVERY_S
+            for place in self._consumer.assignment():
+                self._ends[place.topic, place.partition] = self._consumer.get_watermark_offsets(
+                    place, cached=True)[1]
+
     def _wait(self, work: Awaitable[Any]) -> None:
         """Wait for the stage to take the batch; poll on, paused, so that the group keeps us."""
         future = asyncio.run_coroutine_threadsafe(_await(work), self._loop)
         paused: list[TopicPartition] = []
-        while True:
-            try:
-                future.result(5.0 if not paused else 0.2)
+        patience = time.monotonic() + _PATIENCE_S
+        while not _is_done(future):
+            self._serve()
+            if self._closing.is_set() and future.cancel():
                 break
-            except TimeoutError:
-                if self._closing.is_set() and future.cancel():
-                    break
+            if time.monotonic() > patience:
                 paused = paused or self._consumer.assignment()
                 self._consumer.pause(paused)
                 self._consumer.poll(0)
         if paused:
-            self._consumer.resume([p for p in self._consumer.assignment()])
+            self._consumer.resume(self._consumer.assignment())
+
+    def _settle(self, work: Awaitable[Any], limit_s: float) -> Any:
+        """Wait for `work` inside a rebalance, serving commits: nobody else can."""
+        future = asyncio.run_coroutine_threadsafe(_await(work), self._loop)
+        end = time.monotonic() + limit_s
+        while not _is_done(future):
+            self._serve()
+            if time.monotonic() > end:
+                raise UnreachableError(f"{self._group}: a rebalance did not end in {limit_s:g} s",
+                                       "look at the broker: kairos status, kairos doctor")
+        return future.result()
 
     def _on_assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = sorted({p.partition for p in places})
         log.info("assigned partitions %s", partitions)
-        future = asyncio.run_coroutine_threadsafe(_await(self._assigned(partitions)), self._loop)
-        starts = future.result(300)
+        starts = self._settle(self._assigned(partitions), 300)
         for place in places:
             place.offset = starts.get((place.topic, place.partition), OFFSET_BEGINNING)
         self._consumer.assign(places)
@@ -160,8 +213,9 @@ class BatchFeed:
     def _on_revoke(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = sorted({p.partition for p in places})
         log.info("revoked partitions %s", partitions)
-        future = asyncio.run_coroutine_threadsafe(_await(self._revoked(partitions)), self._loop)
-        future.result(120)
+        self._settle(self._revoked(partitions), 120)
+        for place in places:
+            self._ends.pop((place.topic, place.partition), None)
 
     def _on_lost(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         self._loop.call_soon_threadsafe(self._lost, sorted({p.partition for p in places}))
@@ -169,6 +223,15 @@ class BatchFeed:
 
 async def _await(work: Awaitable[Any]) -> Any:
     return await work
+
+
+def _is_done(future: Future[Any]) -> bool:
+    """True when `future` ended within a few milliseconds; raises what it raised."""
+    try:
+        future.result(0.005)
+    except FutureTimeout:
+        return False
+    return True
 
 
 def _is_transient(fault: KafkaError | None) -> bool:

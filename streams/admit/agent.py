@@ -1,0 +1,242 @@
+"""Admit: from what apps told us to events that may be used, whose subjects are pseudonyms.
+
+    arrival -> subject -> gate -> dedup -> link, vault, traits -> events.admitted
+
+One raw record ends in exactly one of: admitted, refused, duplicate, quarantined, control. Replay
+after a crash repeats what it emitted, with the same origins; a record whose subject's row already
+includes it has been emitted in full, and its decision could not be taken again from a newer row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.events import EventDecoder, WriterSchemas
+from streams.admit import arrival, gate, identity, records
+from streams.admit.clocks import Clocks, event_clocked
+from streams.admit.dedup import SeenIds, fingerprint
+from streams.admit.limits import AdmitLimits
+from streams.engine.records import Out, Record
+from streams.engine.stage import PartitionState
+from streams.kernel import ids
+from streams.kernel.outcomes import Poisoned
+from streams.kernel.side_inputs import SideInputs
+from streams.pipeline import ADMITTED, CONSENTS, RAW, RECEIPTS
+from streams.privacy.pseudonyms import Pseudonyms
+from streams.privacy.vault import Deposit, VaultPort
+
+
+class AdmitLogic:
+    """The admit stage. `partitions` is the one partition count of all keyed topics.
+
+    Raises out of `walk` only UnreachableError (vault, registry): nothing of that batch may then be
+    committed, and it is walked again.
+    """
+
+    name = "admit"
+    topics: tuple[str, ...] = (RAW,)
+    fields = 0
+    layout = 1
+
+    def __init__(self, side: SideInputs, pseudonyms: Pseudonyms, vault: VaultPort, *,
+                 partitions: int, limits: AdmitLimits | None = None,
+                 registry: WriterSchemas | None = None) -> None:
+        self._side, self._pseudonyms, self._vault = side, pseudonyms, vault
+        self._partitions = partitions
+        self._limits = limits or AdmitLimits()
+        self._decoder = EventDecoder(bytes_max=self._limits.event_bytes_max, registry=registry)
+        self._ids: dict[int, SeenIds] = {}
+        self._declared: tuple[int, frozenset[str]] = (-1, frozenset())
+
+    def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
+        """Process one partition's records in order."""
+        if not batch:
+            return
+        clocks, deposits = self._clocks(state), list[Deposit]()
+        seen_ids = self._seen_ids(state)
+        for record in batch:
+            out.at(record)
+            event = self._arrive(record, clocks, out)
+            if event is not None:
+                _Visit(self, state, seen_ids, record, event, out, deposits).settle()
+        if deposits:
+            self._vault.put_many(deposits)       # before any emission leaves: walk has not returned
+        seen_ids.expire(appended_ms=batch[-1].appended_ms)
+        for tenant, watermark_ms in clocks.take_advances():
+            self._say(out, state, tenant, watermark_ms, appended_ms=batch[-1].appended_ms)
+
+    def recovered(self, state: PartitionState) -> None:
+        """Rows are back: the index of ids is built again from them."""
+        self._ids.pop(state.partition, None)
+        self._seen_ids(state)
+
+    def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
+        """Nothing is waiting: wall clocks go on, event clocks stand."""
+        clocks = self._clocks(state)
+        clocks.idle((tenant for tenant, _ in self._side.playbooks), now_ms=out.now_ms)
+        for tenant, watermark_ms in clocks.take_advances():
+            self._say(out, state, tenant, watermark_ms, appended_ms=out.now_ms)
+
+    def before_checkpoint(self, state: PartitionState, out: Out) -> None:
+        """Nothing goes out per interval."""
+
+    def _clocks(self, state: PartitionState) -> Clocks:
+        if self._declared[0] != self._side.version:
+            self._declared = (self._side.version, event_clocked(self._side.playbooks))
+        return Clocks(state.notes, self._declared[1])
+
+    def _seen_ids(self, state: PartitionState) -> SeenIds:
+        known = self._ids.get(state.partition)
+        if known is None or known.slab is not state.slab:
+            known = self._ids[state.partition] = SeenIds(
+                state.slab, window_ms=self._limits.dedup_ms, ids_max=self._limits.ids_max)
+        return known
+
+    def _arrive(self, record: Record, clocks: Clocks, out: Out) -> dict[str, Any] | None:
+        """An event to go on with; None when the walk ends at the door."""
+        event = arrival.read(record, self._decoder, clocks, self._limits)
+        if isinstance(event, Poisoned):
+            out.quarantine(event.reason, field=event.field, detail=event.detail)
+            return None
+        refused = arrival.judge_time(event, record, clocks, self._limits)
+        if refused is not None:
+            out.refuse("refused", refused.reason, field=refused.field, detail=refused.detail,
+                       **labels(event))
+            return None
+        if event["event_type"] == arrival.CLOCK:
+            clocks.tick(event["tenant"], event["event_ms"])
+            out.refuse("control", "clock", **labels(event))
+            return None
+        clocks.see(event["tenant"], event["event_ms"], appended_ms=record.appended_ms)
+        return event
+
+    def _say(self, out: Out, state: PartitionState, tenant: str, watermark_ms: int, *,
+             appended_ms: int) -> None:
+        """A watermark goes to every partition of events.admitted: each holds some of the people."""
+        for partition in range(self._partitions):
+            out.emit(ADMITTED, tenant, {
+                "tenant": tenant, "origin_partition": state.partition,
+                "watermark_ms": watermark_ms, "appended_ms": appended_ms,
+            }, partition=partition, schema="watermark")
+
+
+def labels(event: dict[str, Any]) -> dict[str, Any]:
+    """What a refusal says of an event: whose, from where, which, when. Nothing personal."""
+    return {name: event[name] for name in ("tenant", "source", "event_id", "event_ms")}
+
+
+class _Visit:
+    """One readable event on its way through gate, dedup and identity."""
+
+    def __init__(self, logic: AdmitLogic, state: PartitionState, seen_ids: SeenIds,
+                 record: Record, event: dict[str, Any], out: Out,
+                 deposits: list[Deposit]) -> None:
+        self._logic, self._slab, self._seen_ids = logic, state.slab, seen_ids
+        self._record, self._event, self._out = record, event, out
+        self._deposits = deposits
+        self._person, self._key = "", b""
+
+    def settle(self) -> None:
+        """Bring the event to its one outcome."""
+        subject = identity.subject(self._event, self._logic._pseudonyms, self._slab,
+                                   self._record.offset)
+        if subject is None:
+            self._refuse("no_subject", field="user_id",
+                         detail="send user_id, anonymous_id or both")
+            return
+        self._person, self._key = subject
+        slot = self._slab.find(self._key)
+        if slot is not None and self._slab.has_seen(slot, 0, self._record.offset):
+            return                                # emitted in full before the crash
+        allowed = self._pass_gate()
+        self._receive(allowed)
+        if allowed == 0:
+            self._refuse("no_consent", field="consent", detail="no purpose is allowed for this "
+                         "person; send a consent claim once they have agreed")
+        elif not self._is_duplicate():
+            self._admit(allowed)
+
+    def _refuse(self, reason: str, *, outcome: str = "refused", field: str = "",
+                detail: str = "") -> None:
+        self._out.refuse(outcome, reason, field=field, detail=detail, profile_id=self._person,
+                         **labels(self._event))
+
+    def _tail(self) -> dict[str, Any]:
+        """The person's row, {} when there is none; strangers without a word get no row."""
+        slot = self._slab.find(self._key)
+        return {} if slot is None else self._slab.tails[slot]
+
+    def _keep(self, **changes: dict[str, Any]) -> None:
+        slot = self._slab.slot(self._key)
+        self._slab.tails[slot].update(changes)
+        self._slab.stamp(slot, 0, self._record.offset)
+
+    def _pass_gate(self) -> int:
+        """Hear what is said, publish what is news; returns the purposes allowed."""
+        record, event = self._record, self._event
+        words: gate.Words = dict(self._tail().get("words", {}))
+        said = [*self._inherited(), *gate.claims(event)]
+        changed, news = gate.hear(words, said, is_explicit=event["event_type"] == "consent")
+        if changed:
+            self._keep(words=words)
+        self._publish(news)
+        return gate.mask(words, self._logic._side.consents.words(self._person),
+                         partition=record.partition, offset=record.offset)
+
+    def _inherited(self) -> list[gate.Claim]:
+        """A visitor's words, when this event says who the visitor is and nobody was it before."""
+        pair = identity.pair(self._event, self._logic._pseudonyms)
+        if pair is None:
+            return []
+        self._keep()          # the visitor's row may get ahead; this one must say that it was asked
+        visitor, person = pair
+        before = self._record.offset - 1
+        if identity.linked(self._slab, visitor, before) not in (None, person):
+            return []
+        slot = self._slab.find(identity.visitor_key(visitor))
+        return [] if slot is None else gate.inherited(self._slab.tails[slot].get("words", {}))
+
+    def _publish(self, news: list[gate.Claim]) -> None:
+        record, event = self._record, self._event
+        proof = gate.evidence(partition=record.partition, offset=record.offset,
+                              event_id=event["event_id"])
+        for claim in news:
+            change = records.consent_change(event, claim, profile_id=self._person, proof=proof,
+                                            origin=gate.origin(event), now_ms=self._out.now_ms)
+            self._out.emit(CONSENTS, f"{self._person}|{change['purpose']}", change,
+                           partition=ids.partition_of(self._person.encode(),
+                                                      self._logic._partitions))
+
+    def _receive(self, allowed: int) -> None:
+        """A receipt. That somebody has had enough of us is heard even without consent."""
+        if records.is_receipt(self._event) and (
+                allowed or self._event["event_type"] in gate.WITHDRAWALS):
+            self._out.emit(RECEIPTS, self._person, records.receipt(
+                self._event, profile_id=self._person, now_ms=self._out.now_ms))
+
+    def _is_duplicate(self) -> bool:
+        record, event = self._record, self._event
+        mark = fingerprint(event["tenant"], event["event_id"])
+        first = self._seen_ids.first_offset(mark, offset=record.offset,
+                                            appended_ms=record.appended_ms)
+        if first is not None:
+            self._refuse("duplicate", outcome="duplicate", field="event_id",
+                         detail=f"first seen at offset {first} of partition {record.partition}")
+            return True
+        self._seen_ids.remember(mark, offset=record.offset, appended_ms=record.appended_ms)
+        return False
+
+    def _admit(self, allowed: int) -> None:
+        event, offset = self._event, self._record.offset
+        pair = identity.pair(event, self._logic._pseudonyms)
+        if pair is not None:
+            identity.link(self._slab, *pair, offset)
+        deposit = identity.deposit(event, self._person, allowed)
+        if deposit is not None:
+            self._deposits.append(deposit)
+        traits = dict(self._tail().get("traits", {}))
+        if identity.learn_traits(traits, event, allowed):
+            self._keep(traits=traits)
+        self._out.emit(ADMITTED, self._person, records.admitted(
+            event, self._record, profile_id=self._person, allowed=allowed, traits=traits))

@@ -1,0 +1,54 @@
+"""Arrival: can I read you, are you whole, are you too old or too large?
+
+In       a record of events.raw, its tenant's clock
+Out      an event that keeps the contract | Poisoned | Refused
+Keeps    nothing
+Refuses  too_late, from_the_future
+Time     the broker's (`appended_ms`) and the tenant's event clock; never reads a clock
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.events import EventDecoder, Fault
+from streams.admit.clocks import Clocks
+from streams.admit.limits import AdmitLimits
+from streams.engine.records import Record
+from streams.engine.watermarks import NEVER
+from streams.kernel.moments import show_moment, show_span
+from streams.kernel.outcomes import Poisoned, Refused
+
+CLOCK = "clock"
+_SECONDS_LIKE = 100_000_000_000      # milliseconds before 1973: somebody sent seconds
+
+
+def read(record: Record, decoder: EventDecoder, clocks: Clocks, limits: AdmitLimits,
+         ) -> dict[str, Any] | Poisoned:
+    """The event in `record`, or why there is none."""
+    event = decoder.decode(record.value)
+    if isinstance(event, Fault):
+        return Poisoned(event.reason, event.field, event.detail)
+    if event["tenant"] not in clocks and len(clocks) >= limits.tenants_max:
+        return Poisoned("bad_value", "tenant", f"is new, and {limits.tenants_max} tenants are "
+                        "known already; is it misspelt?")
+    return event
+
+
+def judge_time(event: dict[str, Any], record: Record, clocks: Clocks, limits: AdmitLimits,
+               ) -> Refused | None:
+    """Refused when the event lies too far behind its tenant's clock or ahead of the broker's."""
+    event_ms, tenant = event["event_ms"], event["tenant"]
+    if event_ms > record.appended_ms + limits.future_ms:
+        return Refused("from_the_future", "event_ms", f"{show_moment(event_ms)} is more than "
+                       f"{show_span(limits.future_ms)} after it was appended; check the "
+                       "producer's clock")
+    if event["event_type"] == CLOCK:
+        return None
+    clock_ms = clocks.event_mark_ms(tenant) if clocks.is_event(tenant) else record.appended_ms
+    if clock_ms != NEVER and event_ms < clock_ms - limits.late_ms:
+        hint = "; it looks like seconds, send milliseconds" if event_ms < _SECONDS_LIKE else ""
+        return Refused("too_late", "event_ms", f"{show_moment(event_ms)} is more than "
+                       f"{show_span(limits.late_ms)} before {show_moment(clock_ms)}, its "
+                       f"tenant's clock{hint}")
+    return None

@@ -1,0 +1,99 @@
+"""Clocks: how far each tenant's time has come in one partition, and what was said of it.
+
+A tenant has the wall clock, or an event clock that only its own `clock` events move (replays and
+simulations). It is event-clocked when a published playbook of it says `clock: event`, or from its
+first clock event on. Lives in the partition's notes, which are saved exactly at the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from streams.engine.watermarks import NEVER
+from streams.kernel.moments import MINUTE_MS, SECOND_MS
+
+LATENESS_MS: Final = MINUTE_MS       # on the wall clock, events may come this much out of order
+STEP_MS: Final = SECOND_MS           # smaller advances of a wall clock are not worth a record
+DEFAULT_TENANT: Final = "default"
+
+
+class Clocks:
+    """A view of the notes: {"clocks": {tenant: [is_event, mark_ms, said_ms]}}.
+
+    mark_ms  up to which event time the tenant has been heard here; NEVER before anything was
+    said_ms  the last watermark emitted
+    """
+
+    def __init__(self, notes: dict[str, Any], declared: frozenset[str]) -> None:
+        """`declared`: the tenants whose playbooks say `clock: event`."""
+        self._marks: dict[str, list[Any]] = notes.setdefault("clocks", {})
+        self._declared = declared
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def __contains__(self, tenant: str) -> bool:
+        return tenant in self._marks
+
+    def is_event(self, tenant: str) -> bool:
+        mark = self._marks.get(tenant)
+        return tenant in self._declared or (mark is not None and mark[0])
+
+    def event_mark_ms(self, tenant: str) -> int:
+        """The event clock's present time; NEVER before its first clock event."""
+        mark = self._marks.get(tenant)
+        return mark[1] if mark is not None and mark[0] else NEVER
+
+    def tick(self, tenant: str, event_ms: int) -> None:
+        """A clock event: from here on the tenant's time is what its clock events say."""
+        mark = self._marks.get(tenant)
+        if mark is None or not mark[0]:
+            self._marks[tenant] = [True, event_ms, NEVER]
+        else:
+            mark[1] = max(mark[1], event_ms)
+
+    def see(self, tenant: str, event_ms: int, *, appended_ms: int) -> None:
+        """An ordinary event: it moves the wall clock, up to the broker's time, and no other."""
+        if not self.is_event(tenant):
+            self._reach(tenant, min(event_ms, appended_ms) - LATENESS_MS)
+
+    def _reach(self, tenant: str, mark_ms: int) -> None:
+        mark = self._marks.setdefault(tenant, [False, NEVER, NEVER])
+        mark[1] = max(mark[1], mark_ms)
+
+    def idle(self, tenants: Iterable[str], *, now_ms: int) -> None:
+        """Nothing is waiting: every wall clock stands a lateness before now."""
+        for tenant in sorted({DEFAULT_TENANT, *tenants, *self._marks}):
+            if not self.is_event(tenant):
+                self._reach(tenant, now_ms - LATENESS_MS)
+
+    def take_advances(self) -> list[tuple[str, int]]:
+        """(tenant, watermark) of every clock that advanced since it was last said."""
+        advances = []
+        for tenant, mark in self._marks.items():
+            is_event, mark_ms, said_ms = mark
+            if not is_event and tenant in self._declared:
+                continue                             # a wall mark from before the declaration
+            if mark_ms > said_ms and (is_event or mark_ms - said_ms >= STEP_MS):
+                mark[2] = mark_ms
+                advances.append((tenant, mark_ms))
+        return advances
+
+
+def event_clocked(playbooks: Mapping[tuple[str, str], Mapping[str, Any]]) -> frozenset[str]:
+    """The tenants of which a standing playbook says `clock: event`."""
+    return frozenset(record["tenant"] for record in playbooks.values()
+                     if record["active"] and _clock_of(record["yaml"]) == "event")
+
+
+def _clock_of(source: str) -> str:
+    try:
+        document = YAML(typ="safe", pure=True).load(StringIO(source))
+    except YAMLError:
+        return "wall"
+    return str(document.get("clock", "wall")) if isinstance(document, dict) else "wall"

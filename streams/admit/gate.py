@@ -1,0 +1,94 @@
+"""Gate: does your subject agree, and to what?
+
+In       an event's claims, the person's words so far in this partition, the book of everyone's
+Out      the mask of purposes that are allowed | Refused, and the words that are news
+Keeps    per person and purpose: the newest word, and when it was last published
+Refuses  no_consent
+Time     event time only: the newest word stands, and a denial wins a tie
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from streams.kernel import purposes
+from streams.kernel.moments import DAY_MS
+
+# A word said again is published again only when the last publication is this much older.
+REPEAT_MS: Final = DAY_MS
+RAW_TOPIC: Final = "events.raw"
+Words = dict[str, list[Any]]          # purpose bit as text -> [event_ms, granted, published_ms]
+Claim = tuple[int, bool, int]         # purpose bit, granted, event_ms
+
+WITHDRAWALS: Final = {"message_unsubscribed": "unsubscribe", "message_complained": "complaint"}
+
+
+def claims(event: Mapping[str, Any]) -> list[Claim]:
+    """What the event says its subject agreed to; unsubscribing and complaining are words too."""
+    said = {purposes.BITS[name]: granted for name, granted in (event["consent"] or {}).items()}
+    if event["event_type"] in WITHDRAWALS:
+        said[purposes.CONTACT] = False
+    return [(bit, said[bit], event["event_ms"]) for bit in sorted(said)]
+
+
+def origin(event: Mapping[str, Any]) -> str:
+    return WITHDRAWALS.get(event["event_type"], "event")
+
+
+def inherited(words: Words) -> list[Claim]:
+    """The words of a visitor, for the person that the visitor turns out to be."""
+    return [(int(bit), word[1], word[0]) for bit, word in sorted(words.items())]
+
+
+def hear(words: Words, said: Iterable[Claim], *, is_explicit: bool) -> tuple[bool, list[Claim]]:
+    """Take words in; returns whether any was newer, and those to publish.
+
+    An explicit consent event is published whenever it is newer; claims that ride on other events
+    only when they change something or the last publication is old.
+    """
+    changed, news = False, []
+    for bit, granted, event_ms in said:
+        standing = words.get(str(bit))
+        if standing is not None and (standing[0], not standing[1]) >= (event_ms, not granted):
+            continue
+        changed = True
+        publish = (standing is None or standing[1] != granted or is_explicit
+                   or event_ms - standing[2] >= REPEAT_MS)
+        published_ms = event_ms if publish or standing is None else standing[2]
+        words[str(bit)] = [event_ms, granted, published_ms]
+        if publish:
+            news.append((bit, granted, event_ms))
+    return changed, news
+
+
+def evidence(*, partition: int, offset: int, event_id: str) -> str:
+    """What proves a word: the address of the event that carried it, and its id."""
+    return f"{RAW_TOPIC}/{partition}/{offset}/{event_id}"
+
+
+def mask(words: Words, book: Mapping[int, tuple[int, bool, str]], *, partition: int,
+         offset: int) -> int:
+    """Purposes allowed at this record: per purpose the newest of both words; default deny.
+
+    A word in the book that stands at this record or after it in this very partition has not been
+    said yet. A worker that starts again after a crash finds such words, published by its former
+    self; heeding them would refuse what was admitted before.
+    """
+    allowed = 0
+    for bit in purposes.BITS.values():
+        local, shared = words.get(str(bit)), book.get(bit)
+        newest = None if local is None else (local[0], not local[1])
+        if shared is not None:
+            rank = (shared[0], not shared[1])
+            if (newest is None or rank > newest) and not _is_ahead(shared[2], partition, offset):
+                newest = rank
+        if newest is not None and not newest[1]:
+            allowed |= bit
+    return allowed
+
+
+def _is_ahead(proof: str, partition: int, offset: int) -> bool:
+    parts = proof.split("/", 3)
+    return (len(parts) == 4 and parts[0] == RAW_TOPIC and parts[1] == str(partition)
+            and parts[2].isdecimal() and int(parts[2]) >= offset)

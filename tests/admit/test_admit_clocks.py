@@ -1,0 +1,91 @@
+"""Watermarks and clocks of admit: the wall's and a tenant's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from admit_world import NOW_MS, World, event
+
+from streams.kernel.moments import DAY_MS, HOUR_MS
+
+START_MS = 1_260_000_000_000
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def clock(event_ms: int, tenant: str = "retail") -> dict[str, Any]:
+    return {"event_id": f"c{event_ms}", "event_type": "clock", "event_ms": event_ms,
+            "tenant": tenant}
+
+
+def old(event_id: str, event_ms: int) -> dict[str, Any]:
+    return event(event_id, tenant="retail", event_ms=event_ms)
+
+
+def publish(world: World, source: str, *, version: int = 1, active: bool = True) -> None:
+    world.side.take("playbooks.published", {"tenant": "retail", "name": "p", "version": version,
+                                            "yaml": source, "active": active})
+
+
+def test_a_watermark_goes_to_every_partition(world: World) -> None:
+    marks = world.of("watermark", event("1"))
+    assert [m["watermark_ms"] for m in marks] == [NOW_MS - 60_000] * 4
+    assert {m["origin_partition"] for m in marks} == {0}
+    assert [m["origin_sequence"] for m in marks] == [1, 2, 3, 4]
+
+
+def test_a_wall_clock_never_passes_the_brokers_and_never_goes_back(world: World) -> None:
+    assert world.of("watermark", event("1", event_ms=NOW_MS + 1000))[0]["watermark_ms"] == (
+        NOW_MS - 60_000)
+    assert world.of("watermark", event("2", event_ms=NOW_MS - DAY_MS)) == []
+
+
+def test_an_event_clock_moves_by_its_clock_events_alone(world: World) -> None:
+    assert world.of("watermark", clock(START_MS))[0]["watermark_ms"] == START_MS
+    assert world.of("watermark", old("1", START_MS + HOUR_MS)) == []
+    assert world.of("watermark", clock(START_MS + 2 * HOUR_MS))[0]["watermark_ms"] == (
+        START_MS + 2 * HOUR_MS)
+    assert world.of("watermark", clock(START_MS + HOUR_MS)) == []
+
+
+def test_lateness_is_judged_by_the_tenants_own_clock(world: World) -> None:
+    assert world.words(old("1", START_MS)) == ["refused:too_late"]
+    assert world.words(clock(START_MS), old("1", START_MS)) == ["control:clock", "admitted"]
+    assert world.words(clock(START_MS + 31 * DAY_MS), old("2", START_MS + DAY_MS - 1),
+                       old("3", START_MS + DAY_MS)) == [
+        "control:clock", "refused:too_late", "admitted"]
+    assert world.words(event("4", event_ms=START_MS)) == ["refused:too_late"]   # another tenant
+
+
+def test_a_playbook_declares_an_event_clock_before_the_first_event(world: World) -> None:
+    publish(world, "name: p\nclock: event\n")
+    assert world.words(old("1", START_MS)) == ["admitted"]
+    assert {m["tenant"] for m in world.idle(NOW_MS)} == {"default"}
+    publish(world, "name: p\nclock: wall\n", version=2)
+    assert {m["tenant"] for m in world.idle(NOW_MS + 5000)} == {"default", "retail"}
+
+
+@pytest.mark.parametrize("source", ["name: p", "clock: wall", "- a list", "{broken", "clock: [a]"])
+def test_other_playbooks_leave_their_tenant_on_the_wall_clock(world: World, source: str) -> None:
+    publish(world, source)
+    assert {m["tenant"] for m in world.idle(NOW_MS)} == {"default", "retail"}
+
+
+def test_idle_wall_clocks_go_on_at_most_once_a_second(world: World) -> None:
+    world.send(event("1"), clock(START_MS, "sim"))
+    assert {m["watermark_ms"] for m in world.idle(NOW_MS + 5000)} == {NOW_MS - 55_000}
+    assert world.idle(NOW_MS + 5900) == []
+    marks = world.idle(NOW_MS + 6000)
+    assert len(marks) == 4 and {m["tenant"] for m in marks} == {"default"}
+    assert {m["origin_partition"] for m in marks} == {0}
+
+
+def test_a_tenant_that_turns_to_an_event_clock_late_still_gets_its_events_in(
+        world: World) -> None:
+    world.send(event("0", tenant="retail"))
+    assert world.words(clock(START_MS), old("1", START_MS + 1)) == ["control:clock", "admitted"]
