@@ -26,7 +26,7 @@ channels: [email]
 brief: Thank the person or remind them.
 facts: [item.title, item.price, item.url]
 variants: {{reminder: {{strategy: reminder}}, help: {{strategy: helpful}}}}
-cap: {{messages: 100000, per: 1d}}
+cap: {{messages: 100, per: 1d}}
 cooldown: 0s
 expires: 24h
 conversion: {{event: purchase, within: 3d}}

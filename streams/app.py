@@ -139,7 +139,7 @@ def attach(app: Worker, settings: Settings, stage: pipeline.Stage, logic: StageL
             except Exception as fault:
                 failed(fault)
 
-    agent.__doc__ = stage.steps[0].asks
+    agent.__doc__, agent.__qualname__ = stage.steps[0].asks, stage.name
     app.agent(channel, name=stage.name)(agent)
     return service
 

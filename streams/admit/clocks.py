@@ -19,7 +19,6 @@ from streams.kernel.moments import MINUTE_MS, SECOND_MS
 
 LATENESS_MS: Final = MINUTE_MS       # on the wall clock, events may come this much out of order
 STEP_MS: Final = SECOND_MS           # smaller advances of a wall clock are not worth a record
-DEFAULT_TENANT: Final = "default"
 
 
 class Clocks:
@@ -67,8 +66,11 @@ class Clocks:
         mark[1] = max(mark[1], mark_ms)
 
     def idle(self, tenants: Iterable[str], *, now_ms: int) -> None:
-        """Nothing is waiting: every wall clock stands a lateness before now."""
-        for tenant in sorted({DEFAULT_TENANT, *tenants, *self._marks}):
+        """Nothing is waiting: the wall clocks of `tenants` stand a lateness before now.
+
+        `tenants` are those with a playbook: nobody else waits for time to pass.
+        """
+        for tenant in sorted(set(tenants)):
             if not self.is_event(tenant):
                 self._reach(tenant, now_ms - LATENESS_MS)
 

@@ -68,7 +68,7 @@ def rank(moments: list[Moment]) -> list[Moment]:
                                           m.object_id))
 
 
-def remember(said: dict[str, Any], moment: Moment, *, times_max: int = 64) -> None:
+def remember(said: dict[str, Any], moment: Moment, *, times_max: int = 100) -> None:
     """Note that `moment` was decided, for cool-down and cap."""
     said.setdefault("last", {})[moment.playbook.name] = moment.moment_ms
     times = said.setdefault("times", [])

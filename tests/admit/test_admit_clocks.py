@@ -27,8 +27,9 @@ def old(event_id: str, event_ms: int) -> dict[str, Any]:
     return event(event_id, tenant="retail", event_ms=event_ms)
 
 
-def publish(world: World, source: str, *, version: int = 1, active: bool = True) -> None:
-    world.side.take("playbooks.published", {"tenant": "retail", "name": "p", "version": version,
+def publish(world: World, source: str, *, version: int = 1, active: bool = True,
+            tenant: str = "retail") -> None:
+    world.side.take("playbooks.published", {"tenant": tenant, "name": "p", "version": version,
                                             "yaml": source, "active": active})
 
 
@@ -65,18 +66,24 @@ def test_lateness_is_judged_by_the_tenants_own_clock(world: World) -> None:
 def test_a_playbook_declares_an_event_clock_before_the_first_event(world: World) -> None:
     publish(world, "name: p\nclock: event\n")
     assert world.words(old("1", START_MS)) == ["admitted"]
-    assert {m["tenant"] for m in world.idle(NOW_MS)} == {"default"}
+    assert world.idle(NOW_MS) == []
     publish(world, "name: p\nclock: wall\n", version=2)
-    assert {m["tenant"] for m in world.idle(NOW_MS + 5000)} == {"default", "retail"}
+    assert {m["tenant"] for m in world.idle(NOW_MS + 5000)} == {"retail"}
 
 
 @pytest.mark.parametrize("source", ["name: p", "clock: wall", "- a list", "{broken", "clock: [a]"])
 def test_other_playbooks_leave_their_tenant_on_the_wall_clock(world: World, source: str) -> None:
     publish(world, source)
-    assert {m["tenant"] for m in world.idle(NOW_MS)} == {"default", "retail"}
+    assert {m["tenant"] for m in world.idle(NOW_MS)} == {"retail"}
+
+
+def test_time_passes_for_nobody_who_has_no_playbook(world: World) -> None:
+    world.send(event("1"))
+    assert world.idle(NOW_MS + 5000) == []
 
 
 def test_idle_wall_clocks_go_on_at_most_once_a_second(world: World) -> None:
+    publish(world, "name: p\n", tenant="default")
     world.send(event("1"), clock(START_MS, "sim"))
     assert {m["watermark_ms"] for m in world.idle(NOW_MS + 5000)} == {NOW_MS - 55_000}
     assert world.idle(NOW_MS + 5900) == []

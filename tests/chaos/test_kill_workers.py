@@ -54,7 +54,7 @@ channels: [email]
 brief: Remind the person of what they left in the cart.
 facts: [item.title, item.price, item.url]
 variants: {reminder: {strategy: reminder}, help: {strategy: helpful}}
-cap: {messages: 1000, per: 1d}
+cap: {messages: 100, per: 1d}
 cooldown: 0s
 expires: 24h
 conversion: {event: purchase, within: 3d}
