@@ -22,7 +22,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Where everything is and how much of it may be used. All ports are on loopback by default."""
 
-    model_config = SettingsConfigDict(env_prefix="KAIROS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="KAIROS_", extra="ignore", frozen=True,
+                                      env_ignore_empty=True)
 
     home: Path = Field(PROJECT / ".kairos", description="The one folder that holds all state: "
                        "broker log, ClickHouse path, vault, keys, logs, pid files, reports.")
@@ -75,6 +76,9 @@ class Settings(BaseSettings):
     model_calls_max: int = Field(16, ge=1, le=512, description="Model calls in flight at once.")
     budget_usd_day: float = Field(5.0, ge=0, description="Most that model calls may cost in a day, "
                                   "US dollars, all playbooks together.")
+
+    price_book: str = Field("", description="Path of your own price book (YAML, as "
+                            "streams/cost/prices.yml); empty means the shipped one.")
 
     batch_events: int = Field(2000, ge=1, le=50000, description="Most events in one batch.")
     flush_ms: int = Field(1000, ge=10, le=60000, description="Interval at which dirty rows and "

@@ -97,7 +97,9 @@ class ComposeLogic:
             state.notes[_LEDGER] = self._ledgers[state.partition].dump()
 
     def _open(self, state: PartitionState, record: Record, out: Out) -> _Work | None:
-        """Read a decision; None when it is unreadable, a repeat or a hold-out."""
+        """Read a decision; None when it is unreadable, a repeat, a hold-out or a watermark."""
+        if contract("watermark").is_mine(record.value):
+            return None
         try:
             decision = contract(DECISIONS).decode(record.value)
         except ValueError as fault:

@@ -28,7 +28,7 @@ from streams.compose.calls import ComposeParams
 from streams.compose.draft import Draft, Fault
 from streams.compose.generation import question, read_answer
 from streams.compose.prepare import Prepared, prepare
-from streams.engine.records import Emission
+from streams.engine.records import Emission, Record
 from streams.kernel.moments import DAY_MS
 from streams.kernel.purposes import MEASURE
 from streams.playbooks import loading
@@ -198,3 +198,10 @@ def test_every_message_keeps_its_contract() -> None:
     for emission in run([decision(n) for n in range(5)]):
         contract(emission.topic).decode(emission.value)
         assert emission.key == PERSON.encode()
+
+
+def test_a_watermark_between_decisions_is_no_decision() -> None:
+    mark = contract("watermark").encode({
+        "tenant": "shop", "origin_partition": 0, "watermark_ms": 1, "appended_ms": 1,
+        "origin_offset": 0, "origin_sequence": 0})
+    assert asyncio.run(walk(logic(), [Record("decisions.made", 0, 0, b"shop", mark, 0)])) == []
