@@ -69,7 +69,12 @@ class ComposeLogic:
         self._playbooks: dict[tuple[str, str], tuple[int, str, Playbook | None]] = {}
 
     async def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
-        """Compose every fresh decision of the batch; emit in the order of the records."""
+        """Compose every fresh decision of the batch; emit in the order of the records.
+
+        A message is ready when its batch is: what the others took is part of its latency.
+        """
+        steady = asyncio.get_running_loop().time
+        began_s = steady()
         works = [work for record in batch
                  if (work := self._open(state, record, out)) is not None]
         asking = [work for work in works if isinstance(work.prepared, Prepared)
@@ -79,9 +84,10 @@ class ComposeLogic:
                 work.climbed = _alone(work.prepared.task)
         if asking:
             await self._ask_all(state, asking, out.now_ms)
+        took_ms = round((steady() - began_s) * 1000)
         for work in works:
             out.at(work.record)
-            self._emit(work, out)
+            self._emit(work, out, out.now_ms + max(took_ms, work.spent_ms))
 
     def recovered(self, state: PartitionState) -> None:
         """What the partition has spent today comes back with its checkpoint."""
@@ -161,7 +167,7 @@ class ComposeLogic:
         finally:
             lanes.put_nowait(lane)
 
-    def _emit(self, work: _Work, out: Out) -> None:
+    def _emit(self, work: _Work, out: Out, ready_ms: int) -> None:
         """The message or the refusal, and a cost line for every call, also of failed ones."""
         decision = work.decision
         if isinstance(work.prepared, Refused):
@@ -175,7 +181,7 @@ class ComposeLogic:
             _refuse(out, decision, Refused("gates_failed", "", work.climbed.gates_json))
             return
         out.emit(MESSAGES, decision["profile_id"],
-                 _message(work, work.prepared, work.climbed, out.now_ms))
+                 _message(work, work.prepared, work.climbed, ready_ms))
 
     def _cost(self, decision: dict[str, Any], asked: Asked, index: int, usd_micros: int,
               estimated: bool, now_ms: int) -> dict[str, Any]:
@@ -208,7 +214,7 @@ def _refuse(out: Out, decision: dict[str, Any], refused: Refused) -> None:
                playbook=decision["playbook"], event_ms=decision["moment_ms"])
 
 
-def _message(work: _Work, prepared: Prepared, climbed: Climb, now_ms: int) -> dict[str, Any]:
+def _message(work: _Work, prepared: Prepared, climbed: Climb, ready_ms: int) -> dict[str, Any]:
     """The messages.ready record; what the decision says is carried on unchanged."""
     assert climbed.message is not None
     task, replies = prepared.task, [asked.reply for asked in climbed.asked]
@@ -226,4 +232,4 @@ def _message(work: _Work, prepared: Prepared, climbed: Climb, now_ms: int) -> di
         "tokens_out": sum(reply.tokens_out for reply in replies),
         "cost_usd_micros": sum(usd_micros for _, usd_micros, _ in work.costs),
         "gates_json": climbed.gates_json, "locale": task.brief.locale,
-        "ready_ms": now_ms + work.spent_ms}
+        "ready_ms": ready_ms}

@@ -120,13 +120,19 @@ def test_repeats_are_skipped_and_bytes_nobody_can_read_are_quarantined() -> None
     assert len(of_topic(emissions, "messages.ready")) == 1
 
 
-def test_the_same_log_gives_the_same_bytes_however_it_is_cut() -> None:
+def but_for_the_clock(emission: Emission) -> tuple[str, dict[str, Any]]:
+    """What an emission says; when a message was ready is measured, not decided."""
+    fields = contract(emission.topic).decode(emission.value or b"")
+    return emission.topic, {**fields, "ready_ms": 0}
+
+
+def test_the_same_log_gives_the_same_words_however_it_is_cut() -> None:
     batch = records([decision(n, arm="ours" if n % 3 else "reminder") for n in range(40)])
     whole = asyncio.run(walk(logic(), batch))
     stage, state = logic(), partition()
     pieces = [e for start in range(0, 40, 7)
               for e in asyncio.run(walk(stage, batch[start:start + 7], state))]
-    assert whole == pieces
+    assert [but_for_the_clock(e) for e in whole] == [but_for_the_clock(e) for e in pieces]
 
 
 def test_an_approved_text_of_the_playbook_is_sent_as_template() -> None:
