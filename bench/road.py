@@ -1,8 +1,8 @@
 """`python -m bench.road`: the whole road and each stage, beside a floor measured in the same run.
 
-Floor: one process that consumes events.raw and decodes the JSON, nothing else. Every stage runs alone
-in a process of its own over what the stage before it left in Kafka, durably (checkpoints as in
-production). Latency is measured with all stages running, at a moderate rate, on a tenant that lives
+Floor: one process that consumes events.raw and decodes the JSON, nothing else. Every stage runs
+alone in a process of its own over what the stage before it left in Kafka, durably (checkpoints
+as in production). Latency is measured with all stages running, at a moderate rate, on a tenant that lives
 by the wall clock. Ratios are to the floor; figures of different machines do not compare.
 """
 

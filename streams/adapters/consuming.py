@@ -74,7 +74,7 @@ class BatchFeed:
             queue.SimpleQueue())
         self._ends: dict[tuple[str, int], int] = {}
         self._ends_at = 0.0
-        self.subscribed = threading.Event()
+        self.subscribed = asyncio.Event()
         self._consumer = Consumer({
             **settings.kafka_client, "group.id": group, "client.id": group,
             "enable.auto.commit": False, "auto.offset.reset": "earliest",
@@ -208,7 +208,7 @@ class BatchFeed:
         for place in places:
             place.offset = starts.get((place.topic, place.partition), OFFSET_BEGINNING)
         self._consumer.assign(places)
-        self.subscribed.set()
+        self._loop.call_soon_threadsafe(self.subscribed.set)
 
     def _on_revoke(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         partitions = sorted({p.partition for p in places})

@@ -106,8 +106,6 @@ async def _stop(services: Sequence[object], app: object, control: object, deps: 
 async def _announce(settings: Settings, name: str, services: Sequence[object]) -> None:
     """Leave a file when every stage has joined its group: `kairos up` waits for it."""
     for service in services:
-        feed = service.feed  # type: ignore[attr-defined]
-        while not feed.subscribed.is_set():
-            await asyncio.sleep(0.05)
+        await service.feed.subscribed.wait()  # type: ignore[attr-defined]
     ready_file(settings, name).write_text(f"{os.getpid()}\n")
     log.info("ready")
