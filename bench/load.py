@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer
 
-from streams import pipeline
-from streams.settings import Settings
+from streams.adapters.history import KafkaBus
+from streams.playbooks.loading import from_yaml
 
 TENANT = "bench"
 START_MS = 1_600_000_000_000
@@ -57,32 +56,23 @@ def events(count: int, *, seed: int, people: int, start_ms: int = START_MS, step
         yield person.encode(), event
 
 
-def items() -> Iterator[dict[str, Any]]:
+def items(tenant: str) -> Iterator[dict[str, Any]]:
     for number in range(200):
-        yield {"tenant": TENANT, "item_id": f"item{number}", "title": f"Oak table {number}",
+        yield {"tenant": tenant, "item_id": f"item{number}", "title": f"Oak table {number}",
                "category": "tables", "price_micros": 20_000_000 + number, "currency": "EUR",
                "url": f"https://shop.example.com/item{number}", "in_stock": True,
                "attributes_json": "", "as_of_ms": START_MS}
 
 
-class Pump:
-    """Produces events, and the tenant's clock to every partition."""
+def send(bus: KafkaBus, key: bytes, event: dict[str, Any]) -> None:
+    bus.event(key, orjson.dumps(event))
 
-    def __init__(self, settings: Settings, tenant: str = TENANT) -> None:
-        self._settings, self._tenant, self._ticks = settings, tenant, 0
-        self._producer = Producer({**settings.kafka_client, "partitioner": "murmur2_random",
-                                   "acks": "all", "compression.type": "lz4", "linger.ms": 2,
-                                   "queue.buffering.max.messages": 1_000_000})
 
-    def send(self, key: bytes, event: dict[str, Any]) -> None:
-        self._producer.produce(pipeline.RAW, orjson.dumps(event), key)
-        self._producer.poll(0)
-
-    def clock(self, at_ms: int) -> None:
-        self._producer.flush(60)
-        for partition in range(self._settings.partitions):
-            self._ticks += 1
-            tick = {"event_id": f"clock-{self._tenant}-{self._ticks}", "event_type": "clock",
-                    "event_ms": at_ms, "tenant": self._tenant}
-            self._producer.produce(pipeline.RAW, orjson.dumps(tick), b"clock", partition)
-        self._producer.flush(60)
+def publish(bus: KafkaBus, tenant: str, clock: str) -> None:
+    """The catalogue and the playbooks of the load, acknowledged."""
+    for item in items(tenant):
+        bus.item(item)
+    for name in PLAYBOOKS:
+        text = playbook(name, clock)
+        bus.playbook(from_yaml(text, tenant, 1), text, version=1, published_ms=START_MS)
+    bus.settle()

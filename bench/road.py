@@ -2,8 +2,8 @@
 
 Floor: one process that consumes events.raw and decodes the JSON, nothing else. Every stage runs
 alone in a process of its own over what the stage before it left in Kafka, durably (checkpoints
-as in production). Latency is measured with all stages running, at a moderate rate, on a tenant that lives
-by the wall clock. Ratios are to the floor; figures of different machines do not compare.
+as in production). Latency is measured with all stages running, at a moderate rate, on a tenant that
+lives by the wall clock. Ratios are to the floor; figures of different machines do not compare.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from infra.kafka import broker
 from schemas import contract
 from streams import pipeline
 from streams.adapters.consuming import read_whole
-from streams.adapters.control import publish
-from streams.adapters.history import Offsets
+from streams.adapters.history import KafkaBus, Offsets
 from streams.settings import PROJECT, Settings
 
 PORTS = {"kafka_port": 39092, "kafka_controller_port": 39093, "clickhouse_port": 39123,
@@ -43,13 +42,6 @@ def settings_of(home: Path) -> Settings:
     (home / "kafka").mkdir(parents=True, exist_ok=True)
     (home / "kafka" / "libs").symlink_to(project.home / "kafka" / "libs")
     return Settings.model_validate({"home": home, **PORTS})
-
-
-def apply_playbooks(settings: Settings, tenant: str, clock: str) -> None:
-    for name in load.PLAYBOOKS:
-        publish(settings, pipeline.PLAYBOOKS, f"{tenant}|{name}", {
-            "tenant": tenant, "name": name, "version": 1, "yaml": load.playbook(name, clock),
-            "checksum": "", "active": True, "published_ms": 0})
 
 
 def floor(settings: Settings, count: int) -> Figure:
@@ -129,21 +121,19 @@ def sink_alone(settings: Settings) -> Figure:
 def latency(settings: Settings, *, rate: int, seconds: int) -> dict[str, Any]:
     """Append to decision and to ready message at a steady rate, milliseconds."""
     tenant = "bench-live"
-    apply_playbooks(settings, tenant, "wall")
-    for item in load.items():
-        publish(settings, pipeline.CATALOGUE, f"{tenant}|{item['item_id']}",
-                {**item, "tenant": tenant})
+    bus = KafkaBus(settings, "bench")
+    load.publish(bus, tenant, "wall")
     workers = [p for p in parts.roster(settings) if p.name.startswith("worker")
                or p.name == "mail"]
     processes.up(settings, workers)
-    pump = load.Pump(settings, tenant)
     start = time.time()
     for number, (key, event) in enumerate(load.events(
             rate * seconds, seed=3, people=2000, tenant=tenant)):
-        pump.send(key, {**event, "event_ms": int(time.time() * 1000)})
+        load.send(bus, key, {**event, "event_ms": int(time.time() * 1000)})
         ahead = number / rate - (time.time() - start)
         if ahead > 0:
             time.sleep(ahead)
+    bus.settle()
     time.sleep(3)
     processes.down(settings, workers)
     hops = {"event to decision": [], "event to ready message": []}  # type: dict[str, list[float]]
@@ -171,15 +161,15 @@ def run(count: int, *, rate: int, seconds: int) -> dict[str, Any]:
 
 def _run(settings: Settings, count: int, *, rate: int, seconds: int) -> dict[str, Any]:
     processes.up(settings, [p for p in parts.roster(settings) if p.name in ("kafka", "topics")])
-    apply_playbooks(settings, load.TENANT, "event")
-    for item in load.items():
-        publish(settings, pipeline.CATALOGUE, f"{load.TENANT}|{item['item_id']}", item)
-    pump = load.Pump(settings)
-    pump.clock(load.START_MS)
+    bus = KafkaBus(settings, "bench")
+    load.publish(bus, load.TENANT, "event")
+    bus.clock(load.TENANT, load.START_MS)
     for number, (key, event) in enumerate(load.events(count, seed=1, people=20_000)):
-        pump.send(key, event)
+        load.send(bus, key, event)
         if number % 5000 == 4999:
-            pump.clock(event["event_ms"])
+            bus.settle()
+            bus.clock(load.TENANT, event["event_ms"])
+    bus.settle()
     before = calibrate()
     figures = [floor(settings, count)]
     figures += [stage_alone(settings, stage) for stage in pipeline.STAGES]
