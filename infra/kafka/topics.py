@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -201,11 +202,27 @@ def _create(admin: AdminClient, topics: list[Topic]) -> list[Change]:
         operation_timeout=ANSWER_WAIT_S, request_timeout=ANSWER_WAIT_S)
     for name, future in asked.items():
         _result(future, f"the topic {name} cannot be created")
-    # A topic may be answered for before its leaders are known; producers would have to retry.
-    for future in admin.describe_topics(TopicCollection([topic.name for topic in topics]),
-                                        request_timeout=ANSWER_WAIT_S).values():
-        _result(future, "a topic was created but is not described")
+    _await_leaders(admin, [topic.name for topic in topics])
     return [Change(topic.name, "created") for topic in topics]
+
+
+def _await_leaders(admin: AdminClient, names: list[str]) -> None:
+    """Wait until every partition of `names` has a leader.
+
+    The controller answers for a topic before the broker has heard of it, longer so under load;
+    whoever came first would have to retry.
+    """
+    end = time.monotonic() + ANSWER_WAIT_S
+    while True:
+        found = admin.list_topics(timeout=ANSWER_WAIT_S).topics
+        waiting = [name for name in names if name not in found or not found[name].partitions
+                   or any(p.leader < 0 for p in found[name].partitions.values())]
+        if not waiting:
+            return
+        if time.monotonic() > end:
+            raise SetupError(f"the topic {waiting[0]} was created but has no leader after "
+                             f"{ANSWER_WAIT_S:g} s", "look at the broker's log; kairos doctor")
+        time.sleep(0.1)
 
 
 def _set(admin: AdminClient, drifts: list[Drift]) -> list[Change]:
