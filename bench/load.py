@@ -56,21 +56,21 @@ def events(count: int, *, seed: int, people: int, start_ms: int = START_MS, step
         yield person.encode(), event
 
 
-def items(tenant: str) -> Iterator[dict[str, Any]]:
+def items(tenant: str, as_of_ms: int) -> Iterator[dict[str, Any]]:
     for number in range(200):
         yield {"tenant": tenant, "item_id": f"item{number}", "title": f"Oak table {number}",
                "category": "tables", "price_micros": 20_000_000 + number, "currency": "EUR",
                "url": f"https://shop.example.com/item{number}", "in_stock": True,
-               "attributes_json": "", "as_of_ms": START_MS}
+               "attributes_json": "", "as_of_ms": as_of_ms}
 
 
 def send(bus: KafkaBus, key: bytes, event: dict[str, Any]) -> None:
     bus.event(key, orjson.dumps(event))
 
 
-def publish(bus: KafkaBus, tenant: str, clock: str) -> None:
+def publish(bus: KafkaBus, tenant: str, clock: str, as_of_ms: int) -> None:
     """The catalogue and the playbooks of the load, acknowledged."""
-    for item in items(tenant):
+    for item in items(tenant, as_of_ms):
         bus.item(item)
     for name in PLAYBOOKS:
         text = playbook(name, clock)

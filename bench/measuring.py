@@ -13,12 +13,17 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement. CPU is user plus system of all threads of the measured process."""
+    """One measurement. CPU is user plus system of all threads of the measured process.
+
+    events_count   records measured, from the first progress to the end
+    total_count    records there were in all; the start-up is in neither time
+    """
 
     name: str
     events_count: int
     wall_s: float
     cpu_s: float
+    total_count: int
 
     @property
     def events_per_s(self) -> float:

@@ -60,7 +60,8 @@ def floor(settings: Settings, count: int) -> Figure:
         read += len(messages)
         if read >= count - 4000:
             break
-    figure = Figure("floor: consume + decode", read, time.perf_counter() - wall, own_cpu() - cpu)
+    figure = Figure("floor: consume + decode", read, time.perf_counter() - wall, own_cpu() - cpu,
+                    count)
     consumer.close()
     return figure
 
@@ -84,7 +85,8 @@ def stage_alone(settings: Settings, stage: pipeline.Stage) -> Figure:
             time.sleep(0.05)
             left = offsets.lag(stage)
         taken = max(start_left, 1)
-        return Figure(stage.name, taken, time.perf_counter() - wall, cpu_of(child.pid) - cpu)
+        return Figure(stage.name, taken, time.perf_counter() - wall, cpu_of(child.pid) - cpu,
+                      todo)
     finally:
         child.terminate()
         child.wait(120)
@@ -115,14 +117,14 @@ def sink_alone(settings: Settings) -> Figure:
             cpu = cpu_of(pid)
     assert first is not None
     return Figure("sink (rows)", max(rows - base, 1), max(last - first[0], 1e-6),
-                  max(cpu - first[1], 0.0))
+                  max(cpu - first[1], 0.0), rows)
 
 
 def latency(settings: Settings, *, rate: int, seconds: int) -> dict[str, Any]:
     """Append to decision and to ready message at a steady rate, milliseconds."""
     tenant = "bench-live"
     bus = KafkaBus(settings, "bench")
-    load.publish(bus, tenant, "wall")
+    load.publish(bus, tenant, "wall", int(time.time() * 1000))
     workers = [p for p in parts.roster(settings) if p.name.startswith("worker")
                or p.name == "mail"]
     processes.up(settings, workers)
@@ -134,6 +136,7 @@ def latency(settings: Settings, *, rate: int, seconds: int) -> dict[str, Any]:
         if ahead > 0:
             time.sleep(ahead)
     bus.settle()
+    bus.close()
     time.sleep(3)
     processes.down(settings, workers)
     hops = {"event to decision": [], "event to ready message": []}  # type: dict[str, list[float]]
@@ -162,7 +165,7 @@ def run(count: int, *, rate: int, seconds: int) -> dict[str, Any]:
 def _run(settings: Settings, count: int, *, rate: int, seconds: int) -> dict[str, Any]:
     processes.up(settings, [p for p in parts.roster(settings) if p.name in ("kafka", "topics")])
     bus = KafkaBus(settings, "bench")
-    load.publish(bus, load.TENANT, "event")
+    load.publish(bus, load.TENANT, "event", load.START_MS)
     bus.clock(load.TENANT, load.START_MS)
     for number, (key, event) in enumerate(load.events(count, seed=1, people=20_000)):
         load.send(bus, key, event)
@@ -170,6 +173,7 @@ def _run(settings: Settings, count: int, *, rate: int, seconds: int) -> dict[str
             bus.settle()
             bus.clock(load.TENANT, event["event_ms"])
     bus.settle()
+    bus.close()
     before = calibrate()
     figures = [floor(settings, count)]
     figures += [stage_alone(settings, stage) for stage in pipeline.STAGES]
@@ -188,7 +192,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"{each.name:28} {each.events_per_s:10,.0f} "
               f"{each.events_per_s / base.events_per_s:8.2f} {each.cpu_us_per_event:14.1f} "
               f"{each.cpu_us_per_event / base.cpu_us_per_event:8.1f}")
-    road = sum(f.cpu_s for f in result["figures"][1:6]) / result["events"] * 1e6
+    stages = result["figures"][1:6]
+    road = sum(f.cpu_us_per_event * f.total_count for f in stages) / result["events"]
     print(f"{'whole road, per raw event':28} {'':10} {'':8} {road:14.1f} "
           f"{road / base.cpu_us_per_event:8.1f}")
     for hop, found in result["latency"].items():
