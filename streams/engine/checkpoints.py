@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
 
 from streams.engine.records import Seen
 from streams.engine.slab import Slab
+from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.timers import Timers
 from streams.engine.watermarks import Watermarks
@@ -82,15 +84,20 @@ def fresh(logic: StageLogic, partition: int, upstream: int, mark: Mark = EMPTY) 
 
 
 def recover(logic: StageLogic, partition: int, *, upstream: int, committed_number: int,
-            changelog: Iterable[tuple[bytes, bytes | None]]) -> tuple[PartitionState, Mark]:
-    """State from a changelog read from its beginning to its end, in order.
+            changelog: Iterable[tuple[bytes, bytes | None]], snapshot: Snapshot | None = None,
+            ) -> tuple[PartitionState, Mark]:
+    """State from a changelog read to its end, in order: from its beginning, or from where
+    `snapshot` ends.
 
     Raises StateError when the changelog does not hold the checkpoint that the offsets were
     committed with: state and offsets do not belong together, and going on would miscount.
     """
     slab = Slab(topics=len(logic.topics), fields=logic.fields, layout=logic.layout)
     marks = [EMPTY]
-    for key, value in changelog:
+    earlier: Iterable[tuple[bytes, bytes | None]] = ()
+    if snapshot is not None:
+        earlier = chain(snapshot.rows, [(MARK_KEY, snapshot.marks)])
+    for key, value in chain(earlier, changelog):
         if key == MARK_KEY:
             if value is not None:
                 stored = orjson.loads(value)

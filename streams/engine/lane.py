@@ -15,16 +15,26 @@ import inspect
 import logging
 from collections.abc import Sequence
 
-from streams.engine import checkpoints
+from streams.engine import checkpoints, snapshots
 from streams.engine.checkpoints import MARK_KEY, Mark
-from streams.engine.ports import ChangelogPort, ClockPort, Offsets, OutboxPort, SourcePort
+from streams.engine.ports import (
+    ChangelogPort,
+    ClockPort,
+    Offsets,
+    OutboxPort,
+    SnapshotPort,
+    SourcePort,
+)
 from streams.engine.records import Emission, Out, Record
+from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.kernel.errors import KairosError
+from streams.kernel.moments import MINUTE_MS
 
 log = logging.getLogger(__name__)
 
 NEVER_COMMITTED = -1
+SNAPSHOT_EVERY_MS = 5 * MINUTE_MS
 
 
 class Lane:
@@ -32,18 +42,23 @@ class Lane:
 
     def __init__(self, logic: StageLogic, partition: int, *, upstream: int, changelog_topic: str,
                  outbox: OutboxPort, source: SourcePort, changelog: ChangelogPort,
-                 clock: ClockPort) -> None:
+                 snapshots: SnapshotPort, clock: ClockPort) -> None:
         self.logic, self.partition = logic, partition
         self._upstream, self._changelog_topic = upstream, changelog_topic
         self._outbox, self._source, self._changelog, self._clock = outbox, source, changelog, clock
+        self._snapshots = snapshots
+        self._snapshot_due_ms = clock.now_ms() + SNAPSHOT_EVERY_MS
+        self._changelog_end = -1
         self.lock = asyncio.Lock()
         self.positions: Offsets = {}
         self._committed: Offsets = {}
         self._barrier = outbox.barrier()
         self._state: PartitionState | None = None
         self._mark: Mark = checkpoints.EMPTY
+        self._previous: Mark = checkpoints.EMPTY
         self._poison: dict[tuple[str, int], str] = {}
         self._careful_until: Offsets = {}
+        self._sought: Offsets = {}
         self._dirty = False
         self._quiet_since_ms = clock.now_ms()
         self.records_count = 0
@@ -58,23 +73,56 @@ class Lane:
         found = self._source.committed([self.partition])
         number = max((checkpoints.number_in(metadata) for _, metadata in found.values()),
                      default=0)
+        snapshot = self._usable_snapshot()
+        start = 0 if snapshot is None else snapshot.next_offset
         self._state, self._mark = checkpoints.recover(
             self.logic, self.partition, upstream=self._upstream, committed_number=number,
-            changelog=self._changelog.read(self.partition))
+            changelog=self._changelog.read(self.partition, start), snapshot=snapshot)
         self._committed = {where: offset for where, (offset, _) in found.items() if offset >= 0}
         self.positions = dict(self._committed)
         self._barrier = self._outbox.barrier()
         self._dirty = False
         return dict(self._committed)
 
+    def _usable_snapshot(self) -> Snapshot | None:
+        """The newest snapshot here, unless the changelog does not reach as far as it says."""
+        stored = self._snapshots.load(self.partition)
+        if stored is None:
+            return None
+        width = len(self.logic.topics) + self.logic.fields
+        found = snapshots.decode(stored, layout=self.logic.layout, width=width,
+                                 now_ms=self._clock.now_ms())
+        if found is None or found.next_offset > self._changelog.end(self.partition):
+            return None
+        return found
+
+    def snapshot(self) -> None:
+        """Save the rows as the changelog holds them: right after a checkpoint, when it is due."""
+        self._snapshot_due_ms = self._clock.now_ms() + SNAPSHOT_EVERY_MS
+        if self._changelog_end < 0 or self.state.slab.dirty:
+            return
+        self._snapshots.save(self.partition, snapshots.encode(
+            self.state.slab, next_offset=self._changelog_end, written_ms=self._clock.now_ms(),
+            marks=checkpoints.encode_marks(self._mark, self._previous)))
+
     async def process(self, records: Sequence[Record]) -> None:
         """Take records of this partition, in order."""
         async with self.lock:
-            fresh = [r for r in records if r.offset >= self.positions.get(
-                (r.topic, r.partition), NEVER_COMMITTED)]
-            for batch in self._cut(fresh):
+            for batch in self._cut([record for record in records if self._is_next(record)]):
                 if not await self._walk(batch):
                     return      # gone back to the checkpoint; the records will come again
+
+    def _is_next(self, record: Record) -> bool:
+        """False for what was done already, and for what was read ahead before the lane went back.
+
+        Batches that were under way when the lane went back lie beyond `_sought`; to take them would
+        pass over all that stands between. What is read again begins before it.
+        """
+        where = (record.topic, record.partition)
+        if record.offset >= self._sought.get(where, record.offset + 1):
+            return False
+        self._sought.pop(where, None)
+        return record.offset >= self.positions.get(where, NEVER_COMMITTED)
 
     def _cut(self, records: Sequence[Record]) -> list[Sequence[Record]]:
         """One batch; or, while a culprit is sought, every record alone."""
@@ -120,8 +168,12 @@ class Lane:
         else:
             for record in batch:
                 self._careful_until[record.topic, record.partition] = record.offset + 1
+        ahead = {(r.topic, r.partition): r.offset + 1 for r in reversed(batch)}
+        ahead = {**ahead, **{where: position for where, position in self.positions.items()
+                             if position > max(self._committed.get(where, 0), 0)}}
         await asyncio.to_thread(self._outbox.wait, self._barrier)
         starts = await asyncio.to_thread(self.recover)
+        self._sought = {**self._sought, **ahead}
         self._source.seek({(topic, self.partition): starts.get((topic, self.partition), 0)
                            for topic in self.logic.topics})
 
@@ -165,10 +217,13 @@ class Lane:
             await asyncio.to_thread(self._outbox.wait, barrier)
             await asyncio.to_thread(self._source.commit, self.positions,
                                     checkpoints.metadata_of(mark.number))
-            self._mark = mark
+            self._previous, self._mark = self._mark, mark
+            self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
             self._committed = dict(self.positions)
             self._barrier = self._outbox.barrier()
             self._dirty = False
+            if self._clock.now_ms() >= self._snapshot_due_ms:
+                self.snapshot()
 
     def _rows(self, mark: Mark) -> list[Emission]:
         """Dirty rows, then the mark with its predecessor. A None value is a tombstone."""

@@ -17,6 +17,10 @@ class BarrierPort(Protocol):
     @property
     def fault(self) -> str: ...
 
+    def end_of(self, topic: str, partition: int) -> int:
+        """Offset after the last acknowledged message there; -1 when there was none."""
+        ...
+
 
 class OutboxPort(Protocol):
     """Produces messages and tells when every one under a barrier is acknowledged."""
@@ -44,7 +48,19 @@ class SourcePort(Protocol):
 
 
 class ChangelogPort(Protocol):
-    def read(self, partition: int) -> Iterable[tuple[bytes, bytes | None]]: ...
+    def read(self, partition: int, start: int) -> Iterable[tuple[bytes, bytes | None]]:
+        """Everything from offset `start` to the end."""
+        ...
+
+    def end(self, partition: int) -> int:
+        """The offset after the last message."""
+        ...
+
+
+class SnapshotPort(Protocol):
+    def load(self, partition: int) -> bytes | None: ...
+
+    def save(self, partition: int, stored: bytes) -> None: ...
 
 
 class ClockPort(Protocol):

@@ -78,6 +78,7 @@ class Runner:
     async def _last_checkpoint(self, lane: Lane) -> None:
         try:
             await lane.checkpoint()
+            await asyncio.to_thread(lane.snapshot)
         except Exception as fault:
             # Ownership went meanwhile: the new owner replays from the last checkpoint.
             log.warning("partition %s left without a checkpoint: %s", lane.partition, fault)

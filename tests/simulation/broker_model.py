@@ -27,6 +27,7 @@ class Broker:
     logs: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = field(
         default_factory=lambda: defaultdict(list))
     offsets: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
+    snapshots: dict[int, bytes] = field(default_factory=dict)
     fuse: int = 10**9
     effects: int = 0
 
@@ -49,6 +50,12 @@ class ModelBarrier:
     pending = 0
     fault = ""
 
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def end_of(self, topic: str, partition: int) -> int:
+        return len(self._broker.logs[topic, partition])
+
 
 class ModelOutbox:
     """Appends at once; acknowledged as soon as it is appended."""
@@ -57,7 +64,7 @@ class ModelOutbox:
         self._broker = broker
 
     def barrier(self) -> ModelBarrier:
-        return ModelBarrier()
+        return ModelBarrier(self._broker)
 
     def send(self, emissions: Iterable[Emission], barrier: object) -> None:
         for each in emissions:
@@ -93,8 +100,25 @@ class ModelChangelog:
     def __init__(self, broker: Broker, topic: str) -> None:
         self._broker, self._topic = broker, topic
 
-    def read(self, partition: int) -> list[tuple[bytes, bytes | None]]:
-        return list(self._broker.logs[self._topic, partition])
+    def read(self, partition: int, start: int) -> list[tuple[bytes, bytes | None]]:
+        return self._broker.logs[self._topic, partition][start:]
+
+    def end(self, partition: int) -> int:
+        return len(self._broker.logs[self._topic, partition])
+
+
+class ModelSnapshots:
+    """Saving is one effect: a crash leaves the old snapshot."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def load(self, partition: int) -> bytes | None:
+        return self._broker.snapshots.get(partition)
+
+    def save(self, partition: int, stored: bytes) -> None:
+        self._broker.effect()
+        self._broker.snapshots[partition] = stored
 
 
 class StillClock:
@@ -115,7 +139,8 @@ async def run_to_end(broker: Broker, logic: StageLogic, partition: int, *, batch
     source = ModelSource(broker, logic.topics)
     lane = Lane(logic, partition, upstream=broker.partitions,
                 changelog_topic=changelog_of(logic), outbox=ModelOutbox(broker), source=source,
-                changelog=ModelChangelog(broker, changelog_of(logic)), clock=StillClock())
+                changelog=ModelChangelog(broker, changelog_of(logic)),
+                snapshots=ModelSnapshots(broker), clock=StillClock())
     lane.recover()
     waiting = True
     rounds = 0
@@ -130,6 +155,8 @@ async def run_to_end(broker: Broker, logic: StageLogic, partition: int, *, batch
                 rounds += 1
                 if rounds % checkpoint_every == 0:
                     await lane.checkpoint()
+                    if rounds % (2 * checkpoint_every) == 0:
+                        lane.snapshot()
     await lane.checkpoint()
     return lane
 

@@ -7,6 +7,7 @@ tested is the engine around it. The real stages go through the same mill in test
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,6 +116,23 @@ def test_many_crashes_in_one_life_change_nothing(seed: int) -> None:
     counts, spoken = obvious(broker)
     assert rows(lane) == counts, f"{seed=}"
     assert heard_downstream(broker) == spoken, f"{seed=}"
+
+
+def test_a_snapshot_spares_the_changelog_and_one_that_cannot_be_used_does_not_harm() -> None:
+    broker = world(2)
+    assert drive(broker, Counting(), 0, batch=3, checkpoint_every=1) is not None
+    whole, log = broker.snapshots[0], list(broker.logs["counting-changelog", 0])
+    counts, _ = obvious(broker)
+    for stored, changelog in ((whole, log), (whole[:-1], log), (b"", log)):
+        broker.snapshots[0], broker.logs["counting-changelog", 0] = stored, list(changelog)
+        lane = drive(broker, Counting(), 0)
+        assert lane is not None and rows(lane) == counts
+    # What lies before the snapshot is not read again: it may as well be gone.
+    broker.snapshots[0] = whole
+    end = struct.unpack_from("<q", whole, 8)[0]
+    broker.logs["counting-changelog", 0] = [(b"k0", b"no row")] * end + log[end:]
+    lane = drive(broker, Counting(), 0)
+    assert lane is not None and rows(lane) == counts
 
 
 def test_a_record_that_the_walk_fails_on_is_quarantined_and_harms_no_neighbour() -> None:
