@@ -19,6 +19,7 @@ from infra.clickhouse.query import Insert, Query, Scope, Terms
 from infra.clickhouse.request import Ask
 from infra.clickhouse.running import Running, tag
 from infra.clickhouse.sessions import Session, Sessions
+from infra.clickhouse.verdict import Verdicts
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,6 +45,7 @@ class Application:
 
     def __init__(self, engine: Engine, accounts: tuple[Account, ...]) -> None:
         self.engine = engine
+        self.verdicts = Verdicts(engine)
         self.running = Running(QUERIES_MAX)
         self.sessions = Sessions()
         self.threads = ThreadPoolExecutor(QUERIES_MAX, thread_name_prefix="query")
@@ -146,7 +148,8 @@ class _Exchange:
         head, sql = await self._head(ask, body)
         if head is not None:
             guard.check(head.head.encode())
-            await self._insert(Insert(scope, head), body.rows(sql[head.data_start:], ask.sql))
+            await self._insert(Insert(scope, head, self._app.verdicts),
+                               body.rows(sql[head.data_start:], ask.sql))
             return
         sql += await body.whole(SQL_BYTES_MAX - len(sql))
         sql = sql.strip()

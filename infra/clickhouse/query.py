@@ -14,6 +14,7 @@ from infra.clickhouse.errors import ClickHouseError, from_engine
 from infra.clickhouse.guard import TAG_SETTING
 from infra.clickhouse.running import rewrite_kill
 from infra.clickhouse.sessions import Session
+from infra.clickhouse.verdict import RECORDED, Began, Verdicts
 
 CHUNK_BYTES = 1 << 20
 
@@ -61,12 +62,18 @@ class Scope:
 
     def __init__(self, engine: Engine, terms: Terms, session: Session | None) -> None:
         self._engine, self._terms, self._session = engine, terms, session
+        self._settings = terms.settings
         self._restore: list[str] = []
         self._released = threading.Lock()
         self.connection: Connection = None
 
     def open(self, sql: str, *, inserts: bool) -> None:
-        """Connect, classify, apply database and settings. Raises ClickHouseError."""
+        """Connect, classify, apply database and settings. Raises ClickHouseError.
+
+        inserts   rows will follow, so parameters become settings and the log keeps the outcome
+        """
+        if inserts:
+            self._settings = {**self._terms.settings, **RECORDED}
         kept = self._session.connection if self._session is not None else None
         self.connection = kept if kept is not None else self._engine.connect()
         found = self._classify(sql)
@@ -98,11 +105,11 @@ class Scope:
 
     def _remember(self, *, fresh: bool) -> None:
         """How to undo, on a connection that stays, what holds for this request only."""
-        if self._terms.settings:
+        if self._settings:
             listed = ", ".join(f"toString(getSetting({literal(key)}))"
-                               for key in self._terms.settings)
+                               for key in self._settings)
             values = run(self.connection, f"SELECT {listed}", "TabSeparatedRaw").decode()
-            pairs = zip(self._terms.settings, values.rstrip("\n").split("\t"), strict=False)
+            pairs = zip(self._settings, values.rstrip("\n").split("\t"), strict=False)
             self._restore.append("SET " + ", ".join(f"{key}={literal(value)}"
                                                     for key, value in pairs))
         if self._terms.database and not fresh:
@@ -113,7 +120,7 @@ class Scope:
         if fresh or self._terms.database:
             run(self.connection, f"USE {name(self._terms.database or self._engine.database)}")
         wanted = {TAG_SETTING: self._terms.tag, "log_comment": self._terms.log_comment,
-                  **self._terms.settings}
+                  **self._settings}
         run(self.connection, "SET " + ", ".join(
             f"{key}={literal(value)}" for key, value in
             {**wanted, **self._read_only(found, fresh=fresh)}.items()))
@@ -233,9 +240,10 @@ class Query:
 class Insert:
     """An INSERT whose rows come as bytes, however many and in whatever pieces."""
 
-    def __init__(self, scope: Scope, head: statement.Insert) -> None:
-        self._scope, self._head = scope, head
+    def __init__(self, scope: Scope, head: statement.Insert, verdicts: Verdicts) -> None:
+        self._scope, self._head, self._verdicts = scope, head, verdicts
         self._rows: Any = None
+        self._began: Began = verdicts.begin()
         self.tally = Tally()
 
     def begin(self) -> None:
@@ -252,6 +260,7 @@ class Insert:
         """Commit. Raises ClickHouseError, and then nothing was inserted from an open block."""
         self._guarded(self._commit)
         self._rows = None
+        self._verdicts.check(self._scope.connection, self._began)
 
     def _commit(self) -> None:
         result = self._scope.connection.insert_done(self._rows)

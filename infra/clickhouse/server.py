@@ -50,6 +50,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
                  f"(database {DATABASE}, users {WRITER} and {READER})")
         _Server(app).run([listener])
         app.sessions.close()
+        app.verdicts.close()
         engine.close()
         sys.stdout.flush()
         # Threads of the engine may outlive it; all is closed, nothing is left to wait for.

@@ -92,7 +92,8 @@ def test_options_for_your_own_broker_reach_every_client(bare: pytest.MonkeyPatch
     bare.setenv("KAIROS_KAFKA", "there:9092")
     bare.setenv("KAIROS_KAFKA_OPTIONS", "security.protocol=SASL_SSL; sasl.password=a=b")
     assert configuration.load().kafka_client == {
-        "bootstrap.servers": "there:9092", "security.protocol": "SASL_SSL", "sasl.password": "a=b"}
+        "bootstrap.servers": "there:9092", "log_level": "2", "security.protocol": "SASL_SSL",
+        "sasl.password": "a=b"}
     bare.setenv("KAIROS_KAFKA_OPTIONS", "security.protocol")
     with pytest.raises(SettingsError, match="KAIROS_KAFKA_OPTIONS"):
         _ = configuration.load().kafka_client
