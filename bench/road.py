@@ -27,8 +27,8 @@ from infra import parts, processes, secrets
 from infra.kafka import broker
 from schemas import contract
 from streams import pipeline
-from streams.adapters.consuming import read_whole
 from streams.adapters.history import KafkaBus, Offsets
+from streams.adapters.reading import read_whole
 from streams.settings import PROJECT, Settings
 
 PORTS = {"kafka_port": 39092, "kafka_controller_port": 39093, "clickhouse_port": 39123,

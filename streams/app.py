@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import faust
@@ -19,12 +19,16 @@ from mode import Service
 from schemas import CONTRACTS
 from streams import pipeline
 from streams.adapters.clock import WallClock
-from streams.adapters.consuming import BatchFeed, ControlFeed, read_whole
+from streams.adapters.consuming import BatchFeed
+from streams.adapters.following import ControlFeed
 from streams.adapters.producing import Outbox
+from streams.adapters.reading import end_of, read_whole
+from streams.adapters.snapshots import SnapshotFiles
 from streams.engine.lane import Lane
 from streams.engine.records import Record
 from streams.engine.runner import Runner
 from streams.engine.stage import StageLogic
+from streams.kernel.errors import UnreachableError
 from streams.kernel.side_inputs import SideInputs
 from streams.settings import Settings
 
@@ -62,8 +66,11 @@ class Changelog:
     def __init__(self, settings: Settings, topic: str) -> None:
         self._settings, self._topic = settings, topic
 
-    def read(self, partition: int) -> Any:
-        return read_whole(self._settings, self._topic, partition)
+    def read(self, partition: int, start: int) -> Iterator[tuple[bytes, bytes | None]]:
+        return read_whole(self._settings, self._topic, partition, start)
+
+    def end(self, partition: int) -> int:
+        return end_of(self._settings, self._topic, partition)
 
 
 class StageService(Service):
@@ -77,20 +84,39 @@ class StageService(Service):
         self._hand_over, self._failed = hand_over, failed
         self.runner = Runner(self._lane, flush_ms=settings.flush_ms, failed=failed)
         self.feed: BatchFeed | None = None
+        self._snapshots = SnapshotFiles(settings.path("state", stage.name))
 
     def _lane(self, partition: int) -> Lane:
         assert self.feed is not None
         return Lane(self._logic, partition, upstream=self._settings.partitions,
                     changelog_topic=self._stage.keeps, outbox=self._outbox, source=self.feed,
-                    changelog=Changelog(self._settings, self._stage.keeps), clock=WallClock())
+                    changelog=Changelog(self._settings, self._stage.keeps),
+                    snapshots=self._snapshots, clock=WallClock())
 
     async def on_start(self) -> None:
         self.feed = BatchFeed(
             self._settings, group=self._stage.group, topics=self._stage.inputs,
             loop=asyncio.get_running_loop(), deliver=self._hand_over,
-            assigned=self.runner.assigned, revoked=self.runner.revoked, lost=self.runner.lost,
+            assigned=self.runner.assigned, revoked=self.runner.revoked, lost=self._lost,
             failed=self._failed)
         self.feed.start()
+
+    async def joined(self) -> None:
+        """Come back when the stage has joined its group."""
+        assert self.feed is not None
+        await self.feed.subscribed.wait()
+
+    def _lost(self, partitions: list[int]) -> None:
+        """Somebody else may own them by now, and what this process has under way must not follow.
+
+        Rows that wait in the producer would reach the changelog behind the new owner's. Only a
+        restart takes them back.
+        """
+        self.runner.lost(partitions)
+        self._failed(UnreachableError(
+            f"{self._stage.name}: the broker was out of reach for so long that partitions "
+            f"{', '.join(map(str, partitions))} may belong to another worker",
+            "look at the broker: kairos status, kairos doctor"))
 
     async def on_stop(self) -> None:
         if self.feed is not None:
@@ -101,9 +127,9 @@ class ControlService(Service):
     """Keeps the side inputs: all of the control topics before the first batch, then onwards."""
 
     def __init__(self, settings: Settings, topics: Sequence[str],
-                 publish: Callable[[Record], None]) -> None:
+                 publish: Callable[[Record], None], failed: Failed) -> None:
         super().__init__()
-        self._feed = ControlFeed(settings, topics, publish)
+        self._feed = ControlFeed(settings, topics, publish, failed)
 
     async def on_start(self) -> None:
         count = await asyncio.to_thread(self._feed.bootstrap)
@@ -153,5 +179,5 @@ def build(settings: Settings, logics: Mapping[str, StageLogic], side: SideInputs
     services = [attach(app, settings, pipeline.BY_NAME[name], logic, outbox, failed)
                 for name, logic in logics.items()]
     topics = sorted({t for name in logics for t in pipeline.BY_NAME[name].side_inputs})
-    control = ControlService(settings, topics, lambda record: take_control(side, record))
+    control = ControlService(settings, topics, lambda record: take_control(side, record), failed)
     return app, services, control

@@ -1,6 +1,6 @@
-"""Reading Kafka: the batch feed of a stage, a changelog from end to end, the control topics.
+"""The batch feed of a stage.
 
-A batch feed owns one confluent-kafka consumer in a thread of its own; only that thread calls it:
+It owns one confluent-kafka consumer in a thread of its own; only that thread calls it:
 the client holds a lock around each call, also while a rebalance callback runs, so a call from
 elsewhere in the middle of one would wait for ever. librdkafka waits for a full batch when asked for
 one, so: poll for the first message, then drain what is already here.
@@ -14,7 +14,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -22,12 +22,11 @@ from typing import Any
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
+from streams.adapters.reading import is_transient, record_of, unreachable
 from streams.engine.records import Record
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
@@ -36,18 +35,9 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.02         # also the longest that a commit waits for its turn
 _ENDS_EVERY_S = 0.2
+_ANSWER_S = 60.0
 _PATIENCE_S = 5.0      # a stage that takes longer over a batch is waited for with polls, paused
 Rebalance = Callable[[list[int]], Awaitable[dict[tuple[str, int], int]]]
-
-
-def record_of(message: Message) -> Record:
-    """Our record of a Kafka message. Raises nothing: absent key and value become empty bytes."""
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None and partition is not None and offset is not None
-    key, value = message.key(), message.value()
-    raw_key = key.encode() if isinstance(key, str) else key or b""
-    raw_value = value.encode() if isinstance(value, str) else value or b""
-    return Record(topic, partition, offset, raw_key, raw_value, message.timestamp()[1])
 
 
 class BatchFeed:
@@ -98,12 +88,21 @@ class BatchFeed:
         self._seeks.put([TopicPartition(t, p, o) for (t, p), o in offsets.items()])
 
     def commit(self, offsets: dict[tuple[str, int], int], metadata: str) -> None:
-        """Commit and wait for the broker. Raises KafkaException when ownership was lost."""
+        """Commit and wait for the broker.
+
+        Raises UnreachableError when it does not answer, or when ownership was lost.
+        """
         wanted = [TopicPartition(topic, partition, offset, metadata)
                   for (topic, partition), offset in offsets.items()]
         done: Future[None] = Future()
         self._commits.put((wanted, done))
-        done.result(60)
+        try:
+            done.result(_ANSWER_S)
+        except FutureTimeout:
+            raise unreachable(f"{self._group}: a commit was not answered in {_ANSWER_S:g} s",
+                               None) from None
+        except KafkaException as fault:
+            raise unreachable(f"{self._group}: a commit was not taken", fault) from fault
 
     def committed(self, partitions: Sequence[int]) -> dict[tuple[str, int], tuple[int, str | None]]:
         """(offset, metadata) of every input partition; offset -1001 when never committed."""
@@ -114,6 +113,9 @@ class BatchFeed:
                            "enable.auto.commit": False})
         try:
             answers = asking.committed(wanted, timeout=30)
+        except KafkaException as fault:
+            raise unreachable(f"{self._group}: committed offsets cannot be read",
+                               fault) from fault
         finally:
             asking.close()
         return {(a.topic, a.partition): (a.offset, a.metadata) for a in answers}
@@ -129,6 +131,8 @@ class BatchFeed:
             while not self._closing.is_set():
                 self._turn()
                 self._serve()
+        except KafkaException as fault:
+            self._failed(unreachable(f"{self._group}: reading failed", fault))
         except BaseException as fault:
             self._failed(fault)
         finally:
@@ -141,7 +145,7 @@ class BatchFeed:
         messages = [first, *self._consumer.consume(self._batch_events - 1, 0)]
         if self._sought():
             return
-        records = [record_of(m) for m in messages if not _is_transient(m.error())]
+        records = [record_of(m) for m in messages if not is_transient(m.error())]
         if records:
             self._wait(self._deliver(records))
 
@@ -232,116 +236,3 @@ def _is_done(future: Future[Any]) -> bool:
     except FutureTimeout:
         return False
     return True
-
-
-def _is_transient(fault: KafkaError | None) -> bool:
-    """True for error events to skip; raises for what cannot be waited out."""
-    if fault is None:
-        return False
-    if fault.fatal():
-        raise KafkaException(fault)
-    log.warning("kafka: %s", fault)
-    return True
-
-
-def read_whole(settings: Settings, topic: str, partition: int) -> Iterator[
-        tuple[bytes, bytes | None]]:
-    """All (key, value) of one partition from its beginning to its present end, in order.
-
-    Gaps (compaction, control records) are normal. Raises UnreachableError when the broker stops
-    answering in the middle.
-    """
-    consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
-                         "enable.auto.commit": False, "enable.partition.eof": True,
-                         "auto.offset.reset": "earliest"})
-    try:
-        place = TopicPartition(topic, partition, OFFSET_BEGINNING)
-        low, high = consumer.get_watermark_offsets(place, timeout=30)
-        if high <= low:
-            return
-        consumer.assign([place])
-        silent = 0
-        while True:
-            messages = consumer.consume(10_000, 0.5)
-            silent = 0 if messages else silent + 1
-            if silent > 120:
-                raise UnreachableError(f"{topic}/{partition}: the broker stopped answering "
-                                       "during recovery", "look at the broker: kairos status")
-            for message in messages:
-                fault = message.error()
-                if fault is not None:
-                    if fault.code() == KafkaError._PARTITION_EOF:
-                        return
-                    raise UnreachableError(f"{topic}/{partition}: {fault}", "kairos doctor")
-                value, key = message.value(), message.key()
-                assert not isinstance(value, str) and isinstance(key, bytes)
-                yield key, value
-                offset = message.offset()
-                if offset is not None and offset + 1 >= high:
-                    return
-    except KafkaException as fault:
-        raise UnreachableError(f"{topic}/{partition}: {fault}", "kairos doctor") from fault
-    finally:
-        consumer.close()
-
-
-class ControlFeed:
-    """Follows control topics in full: every process holds all of them. No consumer group."""
-
-    def __init__(self, settings: Settings, topics: Sequence[str],
-                 take: Callable[[Record], None]) -> None:
-        self._settings, self._topics, self._take = settings, list(topics), take
-        self._closing = threading.Event()
-        self._consumer = Consumer({
-            **settings.kafka_client, "group.id": "kairos-readers", "enable.auto.commit": False,
-            "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20,
-            "topic.metadata.refresh.interval.ms": 30_000})
-        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
-
-    def bootstrap(self) -> int:
-        """Read everything there is now; returns the number of records. Blocks."""
-        places, ends = [], {}
-        for topic in self._topics:
-            meta = self._consumer.list_topics(topic, timeout=30).topics[topic]
-            if meta.error is not None:
-                raise UnreachableError(f"{topic}: {meta.error}", "run: kairos up")
-            for partition in meta.partitions:
-                place = TopicPartition(topic, partition, OFFSET_BEGINNING)
-                ends[topic, partition] = self._consumer.get_watermark_offsets(
-                    place, timeout=30)[1]
-                places.append(place)
-        self._consumer.assign(places)
-        count, silent = 0, 0
-        while any(self._position(where) < end for where, end in ends.items()) and silent < 60:
-            messages = self._consumer.consume(5000, 0.5)
-            silent = 0 if messages else silent + 1
-            count += self._pass_on(messages)
-        return count
-
-    def _position(self, where: tuple[str, int]) -> int:
-        """Next offset to be read; 0 before the first one of an empty partition."""
-        answer = self._consumer.position([TopicPartition(*where)])[0].offset
-        if answer >= 0:
-            return int(answer)
-        return int(self._consumer.get_watermark_offsets(TopicPartition(*where), cached=True)[0])
-
-    def _pass_on(self, messages: Sequence[Message]) -> int:
-        taken = 0
-        for message in messages:
-            if not _is_transient(message.error()):
-                self._take(record_of(message))
-                taken += 1
-        return taken
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._pass_on(self._consumer.consume(1000, 0.05))
-        self._consumer.close()
-
-    async def stop(self) -> None:
-        self._closing.set()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 10)

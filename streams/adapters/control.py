@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from schemas import contract
-from streams.adapters.consuming import read_whole
+from streams.adapters.reading import read_whole
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 
@@ -19,15 +20,17 @@ _START_IT = "start the broker with kairos up, or set KAIROS_KAFKA; --offline wor
 def read_compacted(settings: Settings, topic: str) -> dict[str, dict[str, Any]]:
     """The newest record of each key of a compacted topic; tombstones take a key away.
 
+    Bytes that are no such record are passed over, as workers do: anyone may write to a topic.
     Raises UnreachableError when the broker does not answer or has no such topic.
     """
     records: dict[str, dict[str, Any]] = {}
     for partition in _partitions(settings, topic):
         for key, value in _read_patiently(settings, topic, partition):
-            if value is None:
-                records.pop(key.decode(), None)
-            else:
-                records[key.decode()] = contract(topic).decode(value)
+            with suppress(ValueError):
+                if value is None:
+                    records.pop(key.decode(), None)
+                else:
+                    records[key.decode()] = contract(topic).decode(value)
     return records
 
 

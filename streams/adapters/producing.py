@@ -33,16 +33,26 @@ class Barrier:
         self._lock = threading.Lock()
         self._pending = 0
         self._fault: str = ""
+        self._ends: dict[tuple[str, int], int] = {}
 
     def _sent(self) -> None:
         with self._lock:
             self._pending += 1
 
-    def reported(self, fault: KafkaError | None, _message: Message) -> None:
+    def reported(self, fault: KafkaError | None, message: Message) -> None:
         with self._lock:
             self._pending -= 1
-            if fault is not None and not self._fault:
-                self._fault = str(fault)
+            if fault is not None:
+                self._fault = self._fault or str(fault)
+                return
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if topic is not None and partition is not None and offset is not None:
+                where = (topic, partition)
+                self._ends[where] = max(offset + 1, self._ends.get(where, -1))
+
+    def end_of(self, topic: str, partition: int) -> int:
+        """Offset after the last acknowledged message there; -1 when there was none."""
+        return self._ends.get((topic, partition), -1)
 
     @property
     def pending(self) -> int:

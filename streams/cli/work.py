@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import click
 
 from infra.parts import ready_file
 from streams import pipeline
 from streams.adapters.producing import Outbox
-from streams.app import build
+from streams.app import StageService, build
 from streams.assembly import Deps, logic_of
-from streams.kernel.errors import KairosError, SettingsError
+from streams.kernel.errors import KairosError, SettingsError, UnreachableError
 from streams.settings import Settings, load
 
 log = logging.getLogger("kairos.work")
 
 _STOP_S = 90.0
+_HEALTHY_S = 60.0
 _RESTART_WAIT_S = (1, 2, 5, 10, 30)
 
 
@@ -45,67 +48,132 @@ def work(stages: str, name: str, restarts: int) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr,
                         format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    started = time.monotonic()
-    fault = asyncio.run(_run(load(), names, name))
+    asyncio.run(_live(load(), names, name, restarts))
+
+
+async def _live(settings: Settings, names: Sequence[str], name: str, restarts: int) -> None:
+    """Run until told to stop; does not come back from what cannot be gone on from."""
+    ends = _Ends(asyncio.get_running_loop())
+    ready_file(settings, name).unlink(missing_ok=True)
+    if restarts and await ends.told_within(_wait_s(restarts)):
+        return
+    began = time.monotonic()
+    process = _Process(settings, name, ends)
+    try:
+        process.make(names)
+        fault = await ends.watch(process.run(), until_told=True)
+    except UnreachableError as missing:
+        fault = missing
     if fault is not None:
-        healthy = time.monotonic() - started > 60
-        _restart(fault, 0 if healthy else restarts)
+        ready_file(settings, name).unlink(missing_ok=True)
+        _restart(fault, 0 if time.monotonic() - began > _HEALTHY_S else restarts)
+    if not process.is_serving:
+        _leave(0)
+    log.info("stopping: finishing what was taken")
+    fault = await ends.watch(asyncio.wait_for(process.stop(), _STOP_S), until_told=False)
+    ready_file(settings, name).unlink(missing_ok=True)
+    if fault is not None:
+        log.warning("stopped without a last checkpoint; nothing is lost, the next start goes on "
+                    "from the one before: %s", fault or type(fault).__name__)
+        _leave(1)
+
+
+class _Ends:
+    """What ends a process: somebody tells it to stop, or a part of it fails."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._told = asyncio.Event()
+        self._broken: asyncio.Future[BaseException] = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told.set)
+
+    def failed(self, fault: BaseException) -> None:
+        """Something cannot go on. May be called from any thread."""
+        self._loop.call_soon_threadsafe(self._note, fault)
+
+    def _note(self, fault: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_result(fault)
+
+    async def told_within(self, wait_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), wait_s)
+        return self._told.is_set()
+
+    async def watch(self, work: Coroutine[Any, Any, None], *,
+                    until_told: bool) -> BaseException | None:
+        """Carry out `work`; the fault that ended it, its own or another part's, else None."""
+        task, told = asyncio.create_task(work), asyncio.create_task(self._told.wait())
+        ends: set[asyncio.Future[Any]] = {task, self._broken}
+        await asyncio.wait(ends | {told} if until_told else ends,
+                           return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if self._broken.done():
+            return self._broken.result()
+        return task.exception() if task.done() else None
+
+
+class _Process:
+    """The stages of this process, from their making to their stop."""
+
+    def __init__(self, settings: Settings, name: str, ends: _Ends) -> None:
+        self._settings, self._name, self._ends = settings, name, ends
+        self._deps = Deps(settings)
+        self._outbox = Outbox(settings, name)
+        self._services: list[StageService] = []
+        self.is_serving = False
+
+    def make(self, names: Sequence[str]) -> None:
+        """Raises UnreachableError (the vault), SetupError and StateError."""
+        logics = {stage: logic_of(stage, self._deps) for stage in names}
+        self._app, self._services, self._control = build(
+            self._settings, logics, self._deps.side, self._outbox, self._ends.failed)
+
+    async def run(self) -> None:
+        """Start everything, and leave a file when every stage has joined its group.
+
+        `kairos up` waits for that file. Does not come back by itself.
+        """
+        await self._control.start()
+        await self._app.start()
+        self.is_serving = True
+        for service in self._services:
+            await service.start()
+        for service in self._services:
+            await service.joined()
+        ready_file(self._settings, self._name).write_text(f"{os.getpid()}\n")
+        log.info("ready")
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Finish what was taken, make it durable, leave the groups."""
+        await asyncio.gather(*(service.stop() for service in self._services))
+        await self._app.stop()
+        await self._control.stop()
+        await self._deps.close()
+        await asyncio.to_thread(self._outbox.close)
+
+
+def _wait_s(restarts: int) -> int:
+    return _RESTART_WAIT_S[min(restarts, len(_RESTART_WAIT_S)) - 1]
 
 
 def _restart(fault: BaseException, restarts: int) -> None:
-    """Start this process anew, in place: same pid, nothing kept. Threads end with the image."""
-    wait_s = _RESTART_WAIT_S[min(restarts, len(_RESTART_WAIT_S) - 1)]
-    log.error("restarting from the last checkpoint in %d s: %s", wait_s, fault,
+    """Start this process anew, in place: same pid, nothing kept. Threads end with the image.
+
+    What waits in the producer's queue is dropped with them, on purpose: it must not reach a
+    changelog after the partition's next owner has read it. The new image makes the pause.
+    """
+    log.error("restarting from the last checkpoint in %d s: %s", _wait_s(restarts + 1), fault,
               exc_info=None if isinstance(fault, KairosError) else fault)
-    time.sleep(wait_s)
     argv = [word for i, word in enumerate(sys.argv)
             if word != "--restarts" and (i == 0 or sys.argv[i - 1] != "--restarts")]
     os.execv(sys.executable, [sys.executable, "-m", "streams.cli.main", *argv[1:],
                               "--restarts", str(restarts + 1)])
 
 
-async def _run(settings: Settings, names: Sequence[str], name: str) -> BaseException | None:
-    """Run until told to stop (None) or until something fails (the fault)."""
-    stop, faults = asyncio.Event(), list[BaseException]()
-    loop = asyncio.get_running_loop()
-
-    def failed(fault: BaseException) -> None:
-        faults.append(fault)
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    deps = Deps(settings)
-    outbox = Outbox(settings, name)
-    logics = {stage: logic_of(stage, deps) for stage in names}
-    app, services, control = build(settings, logics, deps.side, outbox, failed)
-    try:
-        await control.start()
-        await app.start()
-        for service in services:
-            await service.start()
-        ready = asyncio.create_task(_announce(settings, name, services))
-        await stop.wait()
-        ready.cancel()
-        if faults:
-            return faults[0]
-        log.info("stopping: finishing what was taken")
-        await asyncio.wait_for(_stop(services, app, control, deps), _STOP_S)
-        outbox.close()
-    except Exception as fault:
-        return faults[0] if faults else fault
-    return None
-
-
-async def _stop(services: Sequence[object], app: object, control: object, deps: Deps) -> None:
-    for service in (*reversed(services), app, control):
-        await service.stop()  # type: ignore[attr-defined]
-    await deps.close()
-
-
-async def _announce(settings: Settings, name: str, services: Sequence[object]) -> None:
-    """Leave a file when every stage has joined its group: `kairos up` waits for it."""
-    for service in services:
-        await service.feed.subscribed.wait()  # type: ignore[attr-defined]
-    ready_file(settings, name).write_text(f"{os.getpid()}\n")
-    log.info("ready")
+def _leave(code: int) -> None:
+    """End now: a thread that waits for a broker that is gone cannot be told to stop waiting."""
+    logging.shutdown()
+    os._exit(code)

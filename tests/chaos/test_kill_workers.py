@@ -21,13 +21,13 @@ import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from conftest import kairos
-from streams.adapters.control import publish
 
 from infra import secrets
 from infra.parts import environment
 from schemas import contract
 from streams import pipeline
-from streams.adapters.consuming import read_whole
+from streams.adapters.control import publish
+from streams.adapters.reading import read_whole
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import layout, segments
 from streams.choose.profile import Row, is_segment

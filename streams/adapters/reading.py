@@ -1,0 +1,105 @@
+"""Reading Kafka without a group: one partition from end to end, faults in one sentence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from streams.engine.records import Record
+from streams.kernel.errors import UnreachableError
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def record_of(message: Message) -> Record:
+    """Our record of a Kafka message. Raises nothing: absent key and value become empty bytes."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None and partition is not None and offset is not None
+    key, value = message.key(), message.value()
+    raw_key = key.encode() if isinstance(key, str) else key or b""
+    raw_value = value.encode() if isinstance(value, str) else value or b""
+    return Record(topic, partition, offset, raw_key, raw_value, message.timestamp()[1])
+
+
+def unreachable(what: str, fault: KafkaException | None) -> UnreachableError:
+    """One sentence: what was not possible, and Kafka's own words."""
+    said = "" if fault is None else f": {words_of(fault)}"
+    return UnreachableError(what + said, "look at the broker: kairos status, kairos doctor")
+
+
+def words_of(fault: KafkaException) -> str:
+    said = fault.args[0]
+    return said.str() if isinstance(said, KafkaError) else str(said)
+
+
+def is_transient(fault: KafkaError | None) -> bool:
+    """True for error events to skip; raises for what cannot be waited out."""
+    if fault is None:
+        return False
+    if fault.fatal():
+        raise KafkaException(fault)
+    log.warning("kafka: %s", fault)
+    return True
+
+
+def end_of(settings: Settings, topic: str, partition: int) -> int:
+    """The offset after the last message of one partition. Raises UnreachableError."""
+    consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers"})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1])
+    except KafkaException as fault:
+        raise UnreachableError(f"{topic}/{partition}: {fault}", "kairos doctor") from fault
+    finally:
+        consumer.close()
+
+
+def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFSET_BEGINNING,
+               ) -> Iterator[tuple[bytes, bytes | None]]:
+    """All (key, value) of one partition from offset `start` to its present end, in order.
+
+    Gaps (compaction, control records) are normal. Raises UnreachableError when the broker stops
+    answering in the middle.
+    """
+    consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
+                         "enable.auto.commit": False, "enable.partition.eof": True,
+                         "auto.offset.reset": "earliest"})
+    try:
+        place = TopicPartition(topic, partition, start)
+        low, high = consumer.get_watermark_offsets(place, timeout=30)
+        if high <= max(low, start):
+            return
+        consumer.assign([place])
+        silent = 0
+        while True:
+            messages = consumer.consume(10_000, 0.5)
+            silent = 0 if messages else silent + 1
+            if silent > 120:
+                raise UnreachableError(f"{topic}/{partition}: the broker stopped answering "
+                                       "during recovery", "look at the broker: kairos status")
+            for message in messages:
+                fault = message.error()
+                if fault is not None:
+                    if fault.code() == KafkaError._PARTITION_EOF:
+                        return
+                    raise UnreachableError(f"{topic}/{partition}: {fault.str()}",
+                                           "look at the broker: kairos status, kairos doctor")
+                value, key = message.value(), message.key()
+                assert not isinstance(value, str) and isinstance(key, bytes)
+                yield key, value
+                offset = message.offset()
+                if offset is not None and offset + 1 >= high:
+                    return
+    except KafkaException as fault:
+        raise unreachable(f"{topic}/{partition} cannot be read", fault) from fault
+    finally:
+        consumer.close()

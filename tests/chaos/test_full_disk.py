@@ -1,0 +1,109 @@
+"""A full disk, and space that comes back: said clearly, nothing acknowledged is lost, work goes on.
+
+A process is given a limit on the size of its files while it runs: the system refuses its writes
+from then on as a full disk does, for this process only. It needs no rights and no file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos_world import (
+    START,
+    Workers,
+    World,
+    await_calm,
+    landed,
+    outcomes,
+    producer,
+    until,
+)
+
+from infra import daemons
+from infra.parts import pid_file
+from schemas import contract
+from streams import pipeline
+from streams.adapters.vault import SqliteVault
+from streams.settings import Settings
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+
+
+@contextlib.contextmanager
+def full(pid: int, file_bytes: int) -> Iterator[None]:
+    """While this lasts, no file that the process writes grows beyond `file_bytes`."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_vault_without_space_holds_admission_up_and_loses_no_address(
+        broker: Settings, tmp_path: Path) -> None:
+    world = World("full", count=0, people=1500, pause_s=0.0)
+    world.prepare(broker)
+    workers = Workers(broker, tmp_path)
+    try:
+        workers.start("admit", "admit")
+        workers.await_ready("admit")
+        await_calm(broker, workers, ("admit",))
+        vault = broker.path("vault", "vault.db")
+        with full(workers.running["admit"].pid, 100_000):
+            world.produce(broker)
+            until(lambda: workers.said("admit").count("restarting from") >= 2,
+                  "the worker says what is wrong and tries again", workers)
+            said = workers.said("admit")
+            assert f"the vault {vault} does not answer" in said
+            assert "check the disk's space" in said and "Traceback" not in said
+        await_calm(broker, workers, ("admit",))
+        codes = workers.stop()
+    finally:
+        workers.kill_all()
+    assert codes == {"admit": 0}
+    assert outcomes(broker)["admitted"] >= len(world.events)
+    keeper = SqliteVault(vault, world.vault_key(broker))
+    try:
+        for number in range(world.people):
+            assert keeper.get(world.profile(broker, f"u{number}"), "email") \
+                == f"u{number}@{world.tenant}.example"
+    finally:
+        keeper.close()
+
+
+def test_a_clickhouse_without_space_holds_the_sink_up_and_every_record_lands_once(
+        stack: Settings, tmp_path: Path) -> None:
+    daemon = daemons.recall(pid_file(stack, "clickhouse"))
+    assert daemon is not None
+    workers = Workers(stack, tmp_path)
+    try:
+        workers.run("sink", "sink", "run")
+        workers.await_ready("sink")
+        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        with full(daemon.pid, 4_096):
+            _decide(stack, 3_000)
+            until(lambda: "nothing is lost" in workers.said("sink"), "the sink says it", workers)
+            assert not landed(stack)
+        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        assert "going on after" in workers.said("sink")
+        codes = workers.stop()
+    finally:
+        workers.kill_all()
+    assert codes == {"sink": 0}
+
+
+def _decide(settings: Settings, count: int) -> None:
+    zero: dict[str, Any] = {"string": "", "int": 0, "long": 0, "double": 0.0, "boolean": False}
+    kind, out = contract(pipeline.DECISIONS), producer(settings)
+    blank = {name: zero[field["type"]] for name, field in kind.fields.items()}
+    for number in range(count):
+        out.produce(pipeline.DECISIONS, kind.encode(
+            {**blank, "tenant": "full", "decision_id": f"d{number * 7919}", "moment_ms": START,
+             "origin_partition": 98, "origin_offset": number, "playbook": "none"}), str(number))
+    assert out.flush(30) == 0
