@@ -114,8 +114,9 @@ class KafkaSource:
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         starts = self._patiently(lambda: self._starts(partitions)) if partitions else []
         consumer.incremental_assign(starts)
-        if self._paused and starts:
-            consumer.pause(starts)
+        if starts:
+            # The client remembers a pause of what was lost meanwhile: it must be told either way.
+            (consumer.pause if self._paused else consumer.resume)(starts)
         self._ready()
 
     def _starts(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:

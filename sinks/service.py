@@ -70,6 +70,7 @@ class SinkService:
 
     def __init__(self, settings: Settings, name: str, cut: Cut | None = None) -> None:
         self._source = KafkaSource(settings, name)
+        self._bootstrap = settings.bootstrap
         self._warehouse = ClickHouseWarehouse(
             lambda: connect(settings, user="writer", wait_s=INSERT_WAIT_S * 1.5),
             verify=settings.embedded_clickhouse)
@@ -131,7 +132,7 @@ class SinkService:
         try:
             ends = reach_by(self._source.consumer, COUNTED)
         except KafkaException as fault:
-            raise Unavailable(f"Kafka: {fault}") from fault
+            raise Unavailable(f"Kafka does not answer at {self._bootstrap}") from fault
         if ends and ends != self._ends:
             self._warehouse.note_ends([(e.topic, e.partition, e.begin, e.end) for e in ends],
                                       int(time.time() * 1000))

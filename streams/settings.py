@@ -115,8 +115,13 @@ class Settings(BaseSettings):
 
     @cached_property
     def kafka_client(self) -> dict[str, str]:
-        """librdkafka options shared by every client: bootstrap plus `kafka_options`."""
-        options = {"bootstrap.servers": self.bootstrap}
+        """librdkafka options shared by every client: bootstrap plus `kafka_options`.
+
+        Its own log is kept to emergencies: of a broker that is away it writes twenty lines a second
+        to stderr. What matters of them comes as errors and is said once; `log_level=6` in
+        `kafka_options` brings them back.
+        """
+        options = {"bootstrap.servers": self.bootstrap, "log_level": "2"}
         for pair in filter(None, (p.strip() for p in self.kafka_options.split(";"))):
             key, equals, value = pair.partition("=")
             if not equals or not key.strip():

@@ -35,7 +35,7 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
     throughput = answers.rows("throughput")[0]
     return {
         "generated_at": show_moment(generated_ms),
-        "accounting": accounting(answers.rows("accounting"), produced),
+        "accounting": accounting(answers.of_all("accounting"), produced),
         "worlds": {world: _world(answers, world, [u for u in units if u["world"] == world],
                                  truths.get(world)) for world in found},
         "unreadable": {"refusals": answers.by_world("refusals", "")},

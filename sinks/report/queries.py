@@ -44,6 +44,11 @@ class Answers:
         return [row for row in self._rows[name]
                 if not self.worlds or row.get("world", "") in self.worlds | {""}]
 
+    def of_all(self, name: str) -> list[Row]:
+        """The answer to question `name`, of every world."""
+        self.rows(name)
+        return self._rows[name]
+
     def by_world(self, name: str, world: str) -> list[Row]:
         """The rows of one world, without the column that says so."""
         return [{key: value for key, value in row.items() if key != "world"}

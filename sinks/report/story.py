@@ -27,16 +27,20 @@ def text(name: str) -> str:
     return (HERE / f"{name}.sql").read_text("utf-8").strip()
 
 
+class UnknownError(KairosError):
+    """Nobody has heard of that profile or decision."""
+
+
 def who(ask: Ask, subject: str) -> Row:
     """{world, profile_id, decision_id} of an id; decision_id "" when it is a profile's.
 
-    Raises KairosError when nobody has heard of it.
+    Raises UnknownError when nobody has heard of it.
     """
     found = ask(text("who"), {"id": subject})
     if not found:
-        raise KairosError(f"{subject}: no such profile or decision in ClickHouse",
-                          "`kairos sql \"SELECT decision_id FROM decisions LIMIT 5\"` lists some; "
-                          "the sink may also lag: `kairos status`")
+        raise UnknownError(f"{subject}: no such profile or decision in ClickHouse",
+                           "`kairos sql \"SELECT decision_id FROM decisions LIMIT 5\"` lists some; "
+                           "the sink may also lag: `kairos status`")
     return found[0]
 
 

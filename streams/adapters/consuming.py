@@ -23,6 +23,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     KafkaException,
+    Message,
     TopicPartition,
 )
 
@@ -143,20 +144,20 @@ class BatchFeed:
         if first is None:
             return
         messages = [first, *self._consumer.consume(self._batch_events - 1, 0)]
-        if self._sought():
-            return
+        sought = self._sought()
         records = [record_of(m) for m in messages if not is_transient(m.error())]
-        if records:
-            self._wait(self._deliver(records))
+        wanted = [r for r in records if (r.topic, r.partition) not in sought]
+        if wanted:
+            self._wait(self._deliver(wanted))
 
-    def _sought(self) -> bool:
-        """Carry out seeks; True when there was one: what was read before it is read again."""
-        found = False
+    def _sought(self) -> set[tuple[str, int]]:
+        """Carry out seeks; whatever had been read of these partitions is read again."""
+        found = set()
         with contextlib.suppress(queue.Empty):
             while True:
                 for place in self._seeks.get_nowait():
                     self._consumer.seek(place)
-                found = True
+                    found.add((place.topic, place.partition))
         return found
 
     def _serve(self) -> None:
@@ -181,18 +182,23 @@ class BatchFeed:
     def _wait(self, work: Awaitable[Any]) -> None:
         """Wait for the stage to take the batch; poll on, paused, so that the group keeps us."""
         future = asyncio.run_coroutine_threadsafe(_await(work), self._loop)
-        paused: list[TopicPartition] = []
-        patience = time.monotonic() + _PATIENCE_S
+        paused, patience = False, time.monotonic() + _PATIENCE_S
         while not _is_done(future):
             self._serve()
             if self._closing.is_set() and future.cancel():
                 break
             if time.monotonic() > patience:
-                paused = paused or self._consumer.assignment()
-                self._consumer.pause(paused)
-                self._consumer.poll(0)
+                paused = True
+                self._consumer.pause(self._consumer.assignment())     # anew: a poll may rebalance
+                self._put_back(self._consumer.poll(0))
         if paused:
             self._consumer.resume(self._consumer.assignment())
+
+    def _put_back(self, message: Message | None) -> None:
+        """What came although everything is paused is read again when it is not."""
+        if message is not None and not is_transient(message.error()):
+            record = record_of(message)
+            self._consumer.seek(TopicPartition(record.topic, record.partition, record.offset))
 
     def _settle(self, work: Awaitable[Any], limit_s: float) -> Any:
         """Wait for `work` inside a rebalance, serving commits: nobody else can."""
@@ -212,6 +218,7 @@ class BatchFeed:
         for place in places:
             place.offset = starts.get((place.topic, place.partition), OFFSET_BEGINNING)
         self._consumer.assign(places)
+        self._consumer.resume(places)     # the client remembers a pause of what we owned before
         self._loop.call_soon_threadsafe(self.subscribed.set)
 
     def _on_revoke(self, _consumer: Consumer, places: list[TopicPartition]) -> None:

@@ -95,19 +95,29 @@ def clean_title(title: str) -> str | None:
     return text
 
 
+def is_currency(code: str) -> bool:
+    """Whether `code` has the form of an ISO 4217 code."""
+    return _CURRENCY.fullmatch(code) is not None
+
+
+def is_url(url: str) -> bool:
+    """Whether `url` is an http or https address that may stand in a message."""
+    return len(url) <= URL_CHARS_MAX and _URL.fullmatch(url) is not None
+
+
 def _title(item: Mapping[str, Any], _locale: str) -> str | None:
     return clean_title(item["title"])
 
 
 def _price(item: Mapping[str, Any], locale: str) -> str | None:
-    if item["price_micros"] <= 0 or not _CURRENCY.fullmatch(item["currency"]):
+    if item["price_micros"] <= 0 or not is_currency(item["currency"]):
         return None
     return show_price(item["price_micros"], item["currency"], locale)
 
 
 def _url(item: Mapping[str, Any], _locale: str) -> str | None:
     url = item["url"]
-    return url if len(url) <= URL_CHARS_MAX and _URL.fullmatch(url) else None
+    return url if is_url(url) else None
 
 
 _TEXTS = {"item.title": _title, "item.price": _price, "item.url": _url}

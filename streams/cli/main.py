@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "replay": "streams.cli.replay:replay",
     "plan": "streams.cli.playbook:plan",
     "apply": "streams.cli.playbook:apply",
+    "catalogue": "streams.cli.catalogue:catalogue",
     "why": "streams.cli.why:why",
     "profile": "streams.cli.profile:profile",
     "sql": "streams.cli.sql:sql",
@@ -74,7 +75,10 @@ def main() -> None:
         click.echo("kairos: stopped", err=True)
         sys.exit(130)
     except click.ClickException as fault:
-        fault.show()
+        if "--json" in sys.argv:
+            print(json.dumps({"error": fault.format_message(), "remedy": "see --help"}))
+        else:
+            fault.show()
         sys.exit(fault.exit_code)
 
 

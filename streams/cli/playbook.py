@@ -14,6 +14,7 @@ from streams import settings as configuration
 from streams.adapters import control
 from streams.adapters.clock import WallClock
 from streams.choose.definitions import feature_names, segment_names
+from streams.cli.tenancy import tenant_option
 from streams.compose.approval import template_faults
 from streams.compose.calls import ComposeParams
 from streams.cost import plan as cost_plan
@@ -29,8 +30,7 @@ from streams.settings import Settings
 Published = dict[str, dict[str, Any]]
 
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-_TENANT = click.option("--tenant", default="default", show_default=True,
-                       help="Whose playbooks these are.")
+_TENANT = tenant_option("Whose playbooks these are.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FRONTIER_SHARE = 0.1       # of messages; the plan's assumption for how many customers are VIPs
 

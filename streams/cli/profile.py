@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from infra import secrets
-from sinks.report.story import present
+from sinks.report.story import UnknownError, present
 from streams import settings as configuration
 from streams.cli.reading import reader
 from streams.cli.why import show_consents, show_features, table
@@ -34,7 +34,14 @@ def profile(profile_id: str | None, user: str | None, anonymous: str | None, ten
     """
     settings = configuration.load()
     subject = _subject(settings, profile_id, user, anonymous, tenant)
-    found = present(reader(settings), subject)
+    try:
+        found = present(reader(settings), subject)
+    except UnknownError as fault:
+        if profile_id is not None:
+            raise
+        raise UnknownError(
+            f"nothing is known of {user if user is not None else anonymous!r} in tenant {tenant!r}",
+            "check --tenant; what was refused is in `kairos quarantine list`") from fault
     if as_json:
         click.echo(json.dumps(found, indent=2, default=str))
         return

@@ -6,6 +6,7 @@ partition they stood in; an event that was admitted meanwhile is then a duplicat
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import deque
 from collections.abc import Iterator
@@ -38,7 +39,15 @@ def quarantine() -> None:
     """List, show and send again what was quarantined or refused."""
 
 
-_REASON = click.option("--reason", default="", help="Only this reason code.")
+def _known(_context: click.Context, _parameter: click.Parameter, reason: str) -> str:
+    if reason and reason not in REASONS:
+        near = difflib.get_close_matches(reason, REASONS, n=1)
+        raise click.BadParameter(f"{reason!r} is no reason code; " + (
+            f"did you mean {near[0]}?" if near else f"known are: {', '.join(REASONS)}"))
+    return reason
+
+
+_REASON = click.option("--reason", default="", callback=_known, help="Only this reason code.")
 _STAGE = click.option("--stage", default="", help="Only this stage: admit, choose, sink, …")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -63,7 +72,8 @@ def list_(reason: str, stage: str, limit: int, as_json: bool) -> None:
                    f"{fields['reason']:<15} {fields['field'] or '-':<18} "
                    f"{fields['topic']}[{fields['partition']}]@{fields['offset']}")
     click.echo(f"{len(newest)} shown. `kairos quarantine show ID` says what was wrong."
-               if newest else "Nothing is quarantined or refused.")
+               if newest else "Nothing of that kind is quarantined or refused." if reason or stage
+               else "Nothing is quarantined or refused.")
 
 
 @quarantine.command()
@@ -119,6 +129,7 @@ def replay(ids: tuple[str, ...], reason: str, stage: str, everything: bool, refu
             if not chosen:
                 raise KairosError("nothing matches",
                                   "`kairos quarantine list` shows what there is")
+            no_two(ids, chosen)
         sent, gone = _send_again(settings, log, chosen, None if edit is None else
                                  edit.read_bytes())
     if as_json:
@@ -158,6 +169,15 @@ def _send_again(settings: Settings, log: Log, chosen: list[Kept], mended: bytes 
                                f"{faults[0] if faults else 'no answer'}",
                                "run it again: what did arrive is a duplicate then")
     return sent, gone
+
+
+def no_two(ids: tuple[str, ...], chosen: list[Kept]) -> None:
+    """Raises KairosError when the beginning of an id stands for more than one record."""
+    for id in ids:
+        count = sum(one.id.startswith(id) for one in chosen)
+        if count > 1:
+            raise KairosError(f"{id}: {count} records have an id that begins so",
+                              "write more of it; `kairos quarantine list --json` shows all of it")
 
 
 def _only(log: Log, id: str) -> Kept:

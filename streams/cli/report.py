@@ -50,8 +50,9 @@ def make(settings: Settings, worlds: frozenset[str] = frozenset()) -> dict[str, 
                  generated_ms=WallClock().now_ms(), worlds=worlds)
     unknown = worlds - set(made["worlds"])
     if unknown:
+        known = sorted(set(made["accounting"]["by_world"]) - {"(unreadable)"})
         raise KairosError(f"--world {sorted(unknown)[0]}: no event of such a tenant was admitted",
-                          f"known are: {', '.join(made['worlds']) or 'none yet'}")
+                          f"known are: {', '.join(known) or 'none yet'}")
     return made
 
 

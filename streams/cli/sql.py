@@ -22,6 +22,7 @@ FROM system.tables WHERE database = currentDatabase()
 ORDER BY kind DESC, name
 """
 ROWS_SHOWN_MAX = 500
+_PIPED_CHARS = 100_000
 
 
 @click.command()
@@ -65,6 +66,9 @@ def sql(query: str | None, file: Path | None, form: str, as_json: bool) -> None:
 def _show(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    if not rows:
+        click.echo("no rows")
+        return
     table = Table(header_style="bold", box=None, pad_edge=False)
     for index, name in enumerate(names):
         numeric = bool(rows) and isinstance(rows[0][index], int | float | Decimal)
@@ -72,6 +76,8 @@ def _show(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in rows[:ROWS_SHOWN_MAX]:
         table.add_row(*(_cell(value) for value in row))
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_CHARS)      # a file or a pipe has no edge to fold at
     console.print(table)
     if len(rows) > ROWS_SHOWN_MAX:
         console.print(f"{ROWS_SHOWN_MAX} of {len(rows)} rows; --format prints them all")

@@ -28,6 +28,8 @@ def why(subject: str, as_json: bool) -> None:
     Events, consents, features at the moment, arm and probabilities, what the writer was told,
     gates, cost, delivery, receipts and outcome. Names and addresses are not in it.
     """
+    if not subject.strip():
+        raise click.UsageError("give the id of a profile or of a decision")
     story = tell(reader(configuration.load()), subject)
     if as_json:
         click.echo(json.dumps(story, indent=2, default=str))
@@ -87,8 +89,14 @@ def _decision(decision: Part, console: Console) -> None:
         (c["rung"], c["model"], c["result"], str(c["tokens_in"]), str(c["tokens_out"]),
          money.show(c["cost_usd_micros"], 6), str(c["took_ms"])) for c in decision["costs"]])
     table(console, "What came back", ("when", "kind", "by"), [
-        (show_moment(r["event_ms"]), r["kind"], "a machine" if r["machine"] else "the person")
+        (show_moment(r["event_ms"]), r["kind"], _sender(r))
         for r in decision["receipts"]])
+
+
+def _sender(receipt: Part) -> str:
+    if receipt["kind"] in ("delivered", "bounced"):
+        return "the channel"
+    return "a machine" if receipt["machine"] else "the person"
 
 
 def _message(message: Part, console: Console) -> None:

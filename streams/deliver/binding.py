@@ -19,13 +19,16 @@ from typing import Any, Final, Literal
 from streams.deliver.links import Signer, is_web_address
 from streams.kernel.outcomes import Refused
 
-NEUTRAL_NAME: Final = "there"
 NAME_CHARS_MAX: Final = 60
 SUBJECT_CHARS_MAX: Final = 250
 ADDRESS_CHARS_MAX: Final = 254
 
 _SLOT_OR_LINK = re.compile(
     r"\{(?P<slot>first_name|unsubscribe_url)\}|(?P<link>https?://[^\s<>\"'(){}\[\]]+)")
+# How a text reads without a name: "Hi {first_name}," as "Hi,", "Dear {first_name}," as "Hello,",
+# "{first_name}, it is" as "It is".
+_CALL = re.compile(r"(?P<dear>\bDear +\{first_name\})"
+                   r"|(?m:^)\{first_name\}[,:]?[ \t]*(?P<next>\w?)|,?[ \t]*\{first_name\}")
 _TRAILING = ".,;:!?"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
 _LINE_BREAK = re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]+")
@@ -65,11 +68,16 @@ def one_line(text: str) -> str:
 
 
 def fit_name(name: str | None) -> str:
-    """A name as it may stand in a message; a neutral word for none or for mischief."""
+    """A name as it may stand in a message; "" for none or for mischief."""
     plain = one_line(name or "")
     if not plain or len(plain) > NAME_CHARS_MAX or _BAD_NAME.search(plain):
-        return NEUTRAL_NAME
+        return ""
     return plain
+
+
+def nameless(text: str) -> str:
+    """`text` for somebody whose name is not known: nobody is called anything."""
+    return _CALL.sub(lambda call: "Hello" if call["dear"] else (call["next"] or "").upper(), text)
 
 
 def fit_address(address: str | None) -> str | None:
@@ -130,8 +138,10 @@ def bind(message: Mapping[str, Any], signer: Signer, *, first_name: str | None,
     `address` is None where the channel needs none (an empty Bound.address then).
     """
     name = fit_name(first_name)
-    subject = one_line(message["subject"].replace("{first_name}", name))[:SUBJECT_CHARS_MAX]
-    body = message["body"].replace("\r\n", "\n")
+    subject, body = message["subject"], message["body"].replace("\r\n", "\n")
+    if not name:
+        subject, body = nameless(subject), nameless(body)
+    subject = one_line(subject.replace("{first_name}", name))[:SUBJECT_CHARS_MAX]
     if not body.strip():
         return Refused("gates_failed", "body", "the body is empty")
     pieces = _completed(list(_pieces(body, name, signer)), message, signer)

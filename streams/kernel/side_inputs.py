@@ -24,12 +24,13 @@ class ConsentBook:
         bit = purposes.BITS.get(change["purpose"])
         if bit is None:
             return False
-        words = self._words.setdefault(change["profile_id"], {})
+        words = self._words.get(change["profile_id"], {})
         now = (change["event_ms"], not change["granted"])
         standing = words.get(bit)
         if standing is not None and (standing[0], not standing[1]) >= now:
             return False
-        words[bit] = (change["event_ms"], change["granted"], change.get("evidence", ""))
+        word = (change["event_ms"], change["granted"], change.get("evidence", ""))
+        self._words[change["profile_id"]] = {**words, bit: word}
         return True
 
     def words(self, profile_id: str) -> Mapping[int, tuple[int, bool, str]]:
@@ -58,6 +59,9 @@ class ConsentBook:
 class SideInputs:
     """What a worker holds of the control topics.
 
+    Written by the thread that follows the topics while stages read on theirs: whatever is gone
+    through as a whole (words, playbooks, shares) is replaced by a changed copy, never changed.
+
     policies   each partition of learn publishes its own share of the counts; shares add up
     rolls      likewise for the segments' rolling features
     version    counts changes of playbooks, so that compiled ones can be cached
@@ -78,13 +82,13 @@ class SideInputs:
             key = (record["tenant"], record["name"])
             standing = self.playbooks.get(key)
             if standing is None or record["version"] >= standing["version"]:
-                self.playbooks[key] = dict(record)
+                self.playbooks = {**self.playbooks, key: dict(record)}
                 self.version += 1
         elif topic == "catalogue.items":
             self.catalogue[record["tenant"], record["item_id"]] = dict(record)
         elif topic == "policies.updated":
-            shares = self.policies.setdefault(
-                (record["tenant"], record["playbook"], record["segment"]), {})
-            shares[record["partition"]] = dict(record)
+            cell = (record["tenant"], record["playbook"], record["segment"])
+            self.policies[cell] = {**self.policies.get(cell, {}),
+                                   record["partition"]: dict(record)}
         elif topic == "segments.rolled":
             self.rolls[record["tenant"], record["segment"], record["partition"]] = dict(record)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.deliver import links, mime
-from streams.deliver.binding import Bound, bind, fit_address, fit_name
+from streams.deliver.binding import Bound, bind, fit_address, fit_name, nameless
 from streams.deliver.links import Signer
 from streams.kernel.outcomes import Refused
 
@@ -105,7 +105,8 @@ def test_markup_in_a_message_is_text() -> None:
 def test_no_name_adds_a_header_a_link_or_a_slot(name: str) -> None:
     found = read_back(name)
     assert found.keys() == HEADERS
-    assert found["Subject"] == f"Your cart, {fit_name(name)}".strip()
+    called = fit_name(name)
+    assert found["Subject"] == (f"Your cart, {called}".strip() if called else "Your cart")
     assert part(found, "html").count("<a ") == 2
 
 
@@ -163,3 +164,12 @@ def test_only_addresses_that_mail_can_go_to_are_fit(address: str | None, fit: st
 def test_a_bad_address_is_no_address() -> None:
     said = bound(address="nobody")
     assert isinstance(said, Refused) and said.reason == "no_address"
+
+
+@pytest.mark.parametrize(("written", "read"), [
+    ("Hi {first_name},", "Hi,"), ("Dear {first_name},\n\nwe", "Hello,\n\nwe"),
+    ("It has been a while, {first_name}", "It has been a while"),
+    ("Good day, {first_name}!\nYou", "Good day!\nYou"), ("{first_name}, it is", "It is"),
+    ("No slot, none", "No slot, none")])
+def test_without_a_name_nobody_is_called_anything(written: str, read: str) -> None:
+    assert nameless(written) == read

@@ -106,6 +106,24 @@ def test_consent_is_the_newest_word_in_whatever_order_it_is_heard(
         assert bool(books[0].mask("p") & bit) == expected
 
 
+def test_what_a_stage_goes_through_is_never_changed_under_it() -> None:
+    side = SideInputs()
+    word = {"profile_id": "p", "purpose": "contact", "granted": True, "event_ms": 1}
+    share = {"tenant": "t", "playbook": "n", "segment": "*", "partition": 0}
+    for moment in (word, {**word, "purpose": "measure"}, {**word, "granted": False, "event_ms": 2}):
+        words, before = side.consents.words("p"), dict(side.consents.words("p"))
+        side.take("consents.changed", moment)
+        assert words == before != side.consents.words("p")
+    for number in range(3):
+        playbooks, known = side.playbooks, dict(side.playbooks)
+        shares = side.policies.get(("t", "n", "*"), {})
+        heard = dict(shares)
+        side.take("playbooks.published", {"tenant": "t", "name": f"n{number}", "version": 1})
+        side.take("policies.updated", {**share, "partition": number})
+        assert playbooks == known != side.playbooks
+        assert shares == heard != side.policies["t", "n", "*"]
+
+
 def test_an_older_playbook_does_not_replace_a_newer_one() -> None:
     side = SideInputs()
     for version in (2, 1):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
+from schemas import contract
 from streams.adapters import control
 from streams.cli.playbook import apply, plan
 from streams.kernel.errors import KairosError, PlaybookError, UnreachableError
@@ -94,6 +96,10 @@ def test_apply_publishes_what_changed_and_plan_shows_the_difference(
     assert said(run(apply, *words))["playbooks"][0]["version"] == 2
     assert said(run(apply, "--withdraw", "abandoned-cart", "--tenant", "commands",
                     "--json"))["withdrawn"] == ["abandoned-cart"]
+    for foreign in (b"garbage", b"", contract(PLAYBOOKS).prefix + b"\xff"):
+        producer = Producer(broker.kafka_client)
+        producer.produce(PLAYBOOKS, foreign, key=b"\xff\xfe" + foreign[:3])
+        assert producer.flush(20) == 0
     record = control.read_compacted(broker, PLAYBOOKS)["commands/abandoned-cart"]
     assert (record["version"], record["active"]) == (3, False)
     planned = said(run(plan, *words))["playbooks"][0]

@@ -136,6 +136,8 @@ def test_an_empty_database_makes_a_report_too() -> None:
 
 def test_only_the_worlds_asked_for(ask: Ask) -> None:
     found = build(ask, produced=None, truths={}, generated_ms=0, worlds=frozenset({"retail"}))
+    everything = build(ask, produced=None, truths={}, generated_ms=0)
+    assert found["accounting"] == everything["accounting"] and found["accounting"]["holds"]
     assert list(found["worlds"]) == ["retail"]
     assert found["accounting"]["by_world"].keys() >= {"retail"}
 
