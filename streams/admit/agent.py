@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.events import EventDecoder, WriterSchemas
 from streams.admit import arrival, gate, identity, records
-from streams.admit.clocks import Clocks, event_clocked
+from streams.admit.clocks import Clocks, clocked
 from streams.admit.dedup import SeenIds, fingerprint
 from streams.admit.limits import AdmitLimits
 from streams.engine.records import Out, Record
@@ -47,7 +47,7 @@ class AdmitLogic:
         self._limits = limits or AdmitLimits()
         self._decoder = EventDecoder(bytes_max=self._limits.event_bytes_max, registry=registry)
         self._ids: dict[int, SeenIds] = {}
-        self._declared: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._declared: tuple[int, frozenset[str], frozenset[str]] = (-1, frozenset(), frozenset())
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Process one partition's records in order."""
@@ -83,7 +83,8 @@ class AdmitLogic:
 
     def _clocks(self, state: PartitionState) -> Clocks:
         if self._declared[0] != self._side.version:
-            self._declared = (self._side.version, event_clocked(self._side.playbooks))
+            self._declared = (self._side.version, clocked(self._side.playbooks, "event"),
+                              clocked(self._side.playbooks, "wall"))
         return Clocks(state.notes, self._declared[1])
 
     def _seen_ids(self, state: PartitionState) -> SeenIds:
@@ -105,11 +106,20 @@ class AdmitLogic:
                        **labels(event))
             return None
         if event["event_type"] == arrival.CLOCK:
-            clocks.tick(event["tenant"], event["event_ms"])
-            out.refuse("control", "clock", **labels(event))
+            self._tick(event, clocks, out)
             return None
         clocks.see(event["tenant"], event["event_ms"], appended_ms=record.appended_ms)
         return event
+
+    def _tick(self, event: dict[str, Any], clocks: Clocks, out: Out) -> None:
+        """Move a tenant's own clock; a tenant whose playbooks live by the wall clock has none."""
+        if event["tenant"] in self._declared[2]:
+            out.refuse("refused", "wall_clocked", field="event_type",
+                       detail="a playbook of this tenant says `clock: wall`; a replay needs a "
+                       "tenant of its own, an event of your own another name", **labels(event))
+            return
+        clocks.tick(event["tenant"], event["event_ms"])
+        out.refuse("control", "clock", **labels(event))
 
     def _say(self, out: Out, state: PartitionState, tenant: str, watermark_ms: int, *,
              appended_ms: int) -> None:

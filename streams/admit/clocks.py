@@ -87,10 +87,16 @@ class Clocks:
         return advances
 
 
-def event_clocked(playbooks: Mapping[tuple[str, str], Mapping[str, Any]]) -> frozenset[str]:
-    """The tenants of which a standing playbook says `clock: event`."""
-    return frozenset(record["tenant"] for record in playbooks.values()
-                     if record["active"] and _clock_of(record["yaml"]) == "event")
+def clocked(playbooks: Mapping[tuple[str, str], Mapping[str, Any]], clock: str,
+            ) -> frozenset[str]:
+    """The tenants whose standing playbooks live by `clock`: "event" when one of them says so,
+    "wall" when there are some and none does."""
+    by_tenant: dict[str, set[str]] = {}
+    for record in playbooks.values():
+        if record["active"]:
+            by_tenant.setdefault(record["tenant"], set()).add(_clock_of(record["yaml"]))
+    return frozenset(tenant for tenant, clocks in by_tenant.items()
+                     if ("event" in clocks) == (clock == "event"))
 
 
 def _clock_of(source: str) -> str:

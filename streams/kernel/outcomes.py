@@ -52,6 +52,7 @@ REASONS: Final[dict[str, str]] = {
     "no_subject": "neither user_id nor anonymous_id: whose event is it?",
     "no_consent": "no purpose is allowed for this person",
     "too_late": "older than the limit against its tenant's clock",
+    "wall_clocked": "a clock event for a tenant whose playbooks live by the wall clock",
     "from_the_future": "later than the wall clock allows",
     # admit, choose: finished
     "duplicate": "an event with this id was admitted within the window",

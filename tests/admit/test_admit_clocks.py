@@ -96,3 +96,9 @@ def test_a_tenant_that_turns_to_an_event_clock_late_still_gets_its_events_in(
         world: World) -> None:
     world.send(event("0", tenant="retail"))
     assert world.words(clock(START_MS), old("1", START_MS + 1)) == ["control:clock", "admitted"]
+
+
+def test_a_stray_clock_event_does_not_turn_a_tenant_of_the_wall_clock(world: World) -> None:
+    publish(world, "name: p\nclock: wall\n", tenant="default")
+    assert world.words(clock(START_MS, "default")) == ["refused:wall_clocked"]
+    assert world.words(event("1", tenant="default", event_ms=START_MS)) == ["refused:too_late"]
