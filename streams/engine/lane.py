@@ -28,7 +28,7 @@ from streams.engine.ports import (
 from streams.engine.records import Emission, Out, Record
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
-from streams.kernel.errors import KairosError
+from streams.kernel.errors import UnreachableError
 from streams.kernel.moments import MINUTE_MS
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Lane:
                 work = self.logic.walk(self.state, batch, out)
                 if inspect.isawaitable(work):
                     await work
-        except KairosError:
+        except UnreachableError:
             raise      # a foreign service is gone: nothing is wrong with the records
         except Exception as bug:
             log.exception("%s/%s: the walk failed on %d records", self.logic.name,

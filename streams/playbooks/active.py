@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
+from streams.kernel.errors import PlaybookError
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
+
+log = logging.getLogger(__name__)
 
 Parse = Callable[[str, str, int], Playbook]
 
 
 class ActivePlaybooks:
-    """`parse(yaml, tenant, version)` makes a playbook of a published text."""
+    """`parse(yaml, tenant, version)` makes a playbook of a published text.
+
+    A text that it refuses was not published by `kairos apply`: it is said once and passed over,
+    because nobody else's playbooks may stop for it.
+    """
 
     def __init__(self, parse: Parse) -> None:
         self._parse = parse
         self._version = -1
         self._by_tenant: dict[str, tuple[Playbook, ...]] = {}
-        self._parsed: dict[tuple[str, str, int], Playbook] = {}
+        self._parsed: dict[tuple[str, str, int], Playbook | None] = {}
 
     def of(self, side: SideInputs, tenant: str) -> Sequence[Playbook]:
         """Active playbooks of `tenant`, by name."""
@@ -45,8 +53,17 @@ class ActivePlaybooks:
         for (tenant, name), record in sorted(side.playbooks.items()):
             key = (tenant, name, record["version"])
             if key not in self._parsed:
-                self._parsed[key] = self._parse(record["yaml"], tenant, record["version"])
-            if record["active"]:
-                by_tenant.setdefault(tenant, []).append(self._parsed[key])
-        self._by_tenant = {tenant: tuple(found) for tenant, found in by_tenant.items()}
+                self._parsed[key] = self._read(tenant, name, record["version"], record["yaml"])
+            found = self._parsed[key]
+            if record["active"] and found is not None:
+                by_tenant.setdefault(tenant, []).append(found)
+        self._by_tenant = {tenant: tuple(playbooks) for tenant, playbooks in by_tenant.items()}
         self._version = side.version
+
+    def _read(self, tenant: str, name: str, version: int, text: str) -> Playbook | None:
+        try:
+            return self._parse(text, tenant, version)
+        except PlaybookError as fault:
+            log.warning("playbook %s of tenant %s, version %d, is passed over: %s", name, tenant,
+                        version, fault)
+            return None
