@@ -96,6 +96,22 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The settings of ONE real Kafka for the whole session, with its topics applied."""
+    yield from _brokered(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A broker of its own for a module whose tests break things: `broker = module_broker`."""
+    yield from _brokered(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def module_stack(broker: Settings) -> Iterator[Settings]:
+    """ClickHouse beside the module's own broker: `stack = module_stack`."""
+    yield from _serving(broker, "clickhouse")
+
+
+def _brokered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     ours = settings_at(tmp_path_factory.mktemp("broker") / "home")
     _jars(ours)
     wanted = [part for part in parts.roster(ours) if part.name in ("kafka", "topics")]

@@ -140,11 +140,12 @@ class BatchFeed:
             self._consumer.close()
 
     def _turn(self) -> None:
+        self._sought()                     # also when nothing new comes
         first = self._consumer.poll(_POLL_S)
         if first is None:
             return
         messages = [first, *self._consumer.consume(self._batch_events - 1, 0)]
-        sought = self._sought()
+        sought = self._sought()            # asked for while we read: what we hold of it is stale
         records = [record_of(m) for m in messages if not is_transient(m.error())]
         wanted = [r for r in records if (r.topic, r.partition) not in sought]
         if wanted:

@@ -67,8 +67,8 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
                ) -> Iterator[tuple[bytes, bytes | None]]:
     """All (key, value) of one partition from offset `start` to its present end, in order.
 
-    Gaps (compaction, control records) are normal. Raises UnreachableError when the broker stops
-    answering in the middle.
+    Gaps (compaction, control records) are normal; a record without a key has an empty one. Raises
+    UnreachableError when the broker stops answering in the middle.
     """
     consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
                          "enable.auto.commit": False, "enable.partition.eof": True,
@@ -94,8 +94,8 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
                     raise UnreachableError(f"{topic}/{partition}: {fault.str()}",
                                            "look at the broker: kairos status, kairos doctor")
                 value, key = message.value(), message.key()
-                assert not isinstance(value, str) and isinstance(key, bytes)
-                yield key, value
+                assert not isinstance(value, str) and not isinstance(key, str)
+                yield key or b"", value
                 offset = message.offset()
                 if offset is not None and offset + 1 >= high:
                     return

@@ -7,11 +7,12 @@ plain counts over the events, and stages walked once, undisturbed, over the fini
 from __future__ import annotations
 
 import random
+import resource
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from schemas import contract
 from sinks.audit import audit
 from sinks.client import connect
 from sinks.offsets import reach
+from sinks.topics import BY_TOPIC
 from streams import pipeline
 from streams.adapters.mailbox import Mail, Mailbox
 from streams.adapters.reading import read_whole
@@ -277,8 +279,9 @@ def outcomes(settings: Settings) -> Counter[str]:
     """{outcome: count} of events.raw; proves that every record of it has exactly one."""
     fates: dict[tuple[int, int], set[str]] = {}
     for fields in records(settings, pipeline.ADMITTED):
-        fates.setdefault((fields["origin_partition"], fields["origin_offset"]),
-                         set()).add("admitted")
+        if fields["origin_partition"] < settings.partitions:      # else a stranger's
+            fates.setdefault((fields["origin_partition"], fields["origin_offset"]),
+                             set()).add("admitted")
     for fields in records(settings, pipeline.REFUSALS):
         if fields["stage"] == "admit":
             fates.setdefault((fields["partition"], fields["offset"]), set()).add(fields["outcome"])
@@ -295,9 +298,28 @@ def outcomes(settings: Settings) -> Counter[str]:
 
 def landed(settings: Settings) -> bool:
     """Whether ClickHouse has every offset that Kafka holds, and its ledger no gap."""
-    return all(found.verdict == "holds" and sum(part.end - part.begin for part in reach(
-                   settings, found.topic)) == found.ledger_rows + found.poison_rows
-               + found.control_rows for found in audit(connect(settings, user="reader")))
+    found = {one.topic: one for one in audit(connect(settings, user="reader"))}
+    held = {topic: sum(part.end - part.begin for part in reach(settings, topic))
+            for topic in BY_TOPIC}
+    entered = {topic: one.ledger_rows + one.poison_rows + one.control_rows
+               for topic, one in found.items()}
+    return (all(one.verdict == "holds" for one in found.values())
+            and all(count == entered.get(topic, 0) for topic, count in held.items()))
+
+
+@contextmanager
+def full_disk(pid: int, file_bytes: int) -> Iterator[None]:
+    """While this lasts, no file that the process writes grows beyond `file_bytes`.
+
+    The system refuses its writes as on a full disk, for this process only and without any rights.
+    """
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, hard))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def partitions_of(settings: Settings, topic: str) -> list[int]:
@@ -353,14 +375,14 @@ def calm_lessons(settings: Settings, tenant: str) -> tuple[dict[str, Any], dict[
     """The same from learn walked once, undisturbed, over the whole log."""
     side, rewards, shares = SideInputs(), dict[str, Any](), dict[str, Any]()
     for topic in (pipeline.PLAYBOOKS, pipeline.CONSENTS):
-        for record in _log(settings, topic):
+        for record in log_of(settings, topic):
             take_control(side, record)
     for partition in range(settings.partitions):
         logic, out = LearnLogic(side), Out("learn", START)
         state = checkpoints.fresh(logic, partition, settings.partitions)
         logic.recovered(state)
         for topic in logic.topics:
-            logic.walk(state, list(_log(settings, topic, partition)), out)
+            logic.walk(state, list(log_of(settings, topic, partition)), out)
         logic.before_checkpoint(state, out)
         for emission in out.emissions:
             if emission.topic in (pipeline.REWARDS, pipeline.POLICIES):
@@ -380,7 +402,8 @@ def _share(fields: dict[str, Any]) -> str:
     return f"{fields['playbook']}|{fields['segment']}|{fields['partition']}"
 
 
-def _log(settings: Settings, topic: str, partition: int | None = None) -> Iterator[Record]:
+def log_of(settings: Settings, topic: str, partition: int | None = None) -> Iterator[Record]:
+    """A topic as a stage would read it, where nothing was compacted yet."""
     for where in partitions_of(settings, topic) if partition is None else [partition]:
         for offset, (key, value) in enumerate(read_whole(settings, topic, where)):
             yield Record(topic, where, offset, key, value or b"", START)

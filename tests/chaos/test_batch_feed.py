@@ -10,12 +10,14 @@ from itertools import pairwise
 import pytest
 from chaos_world import producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from conftest import module_broker
 
 from streams.adapters.consuming import BatchFeed
 from streams.engine.records import Record
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+broker = module_broker
 
 PARTITIONS, EACH = 4, 1500
 
@@ -86,13 +88,16 @@ def test_going_back_in_one_partition_passes_nothing_over_in_the_others(broker: S
         reader.after_batch = go_back
         reader.feed.start()
         await reader.until_done()
+        reader.done[0] = 0
+        reader.feed.seek({(reader.topic, 0): 0})         # when nothing new comes any more
+        await reader.until_done()
         await reader.feed.stop()
         return reader.taken
 
     taken = asyncio.run(read())
     for partition in range(1, PARTITIONS):
         assert taken[partition] == list(range(EACH))
-    assert set(taken[0]) == set(range(EACH)) and taken[0].count(0) > 1
+    assert set(taken[0]) == set(range(EACH)) and taken[0][-EACH:] == list(range(EACH))
     assert all(after in (before + 1, 0) for before, after in pairwise(taken[0]))
 
 

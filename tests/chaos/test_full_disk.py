@@ -1,14 +1,12 @@
 """A full disk, and space that comes back: said clearly, nothing acknowledged is lost, work goes on.
 
-A process is given a limit on the size of its files while it runs: the system refuses its writes
-from then on as a full disk does, for this process only. It needs no rights and no file system.
+The worker is given a limit on the size of its files while it runs: the system refuses its writes
+from then on as a full disk does, for this process only. ClickHouse has a floor of free space of its
+own, below which it takes no inserts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +16,23 @@ from chaos_world import (
     Workers,
     World,
     await_calm,
+    full_disk,
     landed,
     outcomes,
     producer,
     until,
 )
+from conftest import module_broker, module_stack
 
-from infra import daemons
-from infra.parts import pid_file
 from schemas import contract
+from sinks.client import connect
 from streams import pipeline
 from streams.adapters.vault import SqliteVault
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
-
-
-@contextlib.contextmanager
-def full(pid: int, file_bytes: int) -> Iterator[None]:
-    """While this lasts, no file that the process writes grows beyond `file_bytes`."""
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+broker = module_broker
+stack = module_stack
 
 
 def test_a_vault_without_space_holds_admission_up_and_loses_no_address(
@@ -55,7 +45,7 @@ def test_a_vault_without_space_holds_admission_up_and_loses_no_address(
         workers.await_ready("admit")
         await_calm(broker, workers, ("admit",))
         vault = broker.path("vault", "vault.db")
-        with full(workers.running["admit"].pid, 100_000):
+        with full_disk(workers.running["admit"].pid, 100_000):
             world.produce(broker)
             until(lambda: workers.said("admit").count("restarting from") >= 2,
                   "the worker says what is wrong and tries again", workers)
@@ -79,17 +69,19 @@ def test_a_vault_without_space_holds_admission_up_and_loses_no_address(
 
 def test_a_clickhouse_without_space_holds_the_sink_up_and_every_record_lands_once(
         stack: Settings, tmp_path: Path) -> None:
-    daemon = daemons.recall(pid_file(stack, "clickhouse"))
-    assert daemon is not None
-    workers = Workers(stack, tmp_path)
+    """The engine refuses inserts below a floor of free space; here the floor is out of reach."""
+    workers, engine = Workers(stack, tmp_path), connect(stack, user="writer")
     try:
         workers.run("sink", "sink", "run")
         workers.await_ready("sink")
         until(lambda: landed(stack), "everything is in ClickHouse", workers)
-        with full(daemon.pid, 4_096):
-            _decide(stack, 3_000)
-            until(lambda: "nothing is lost" in workers.said("sink"), "the sink says it", workers)
-            assert not landed(stack)
+        engine.command("ALTER TABLE raw_decisions_made "
+                       f"MODIFY SETTING min_free_disk_bytes_to_perform_insert = {1 << 60}")
+        _decide(stack, 3_000)
+        until(lambda: "nothing is lost" in workers.said("sink"), "the sink says it", workers)
+        assert not landed(stack)
+        engine.command("ALTER TABLE raw_decisions_made "
+                       "RESET SETTING min_free_disk_bytes_to_perform_insert")
         until(lambda: landed(stack), "everything is in ClickHouse", workers)
         assert "going on after" in workers.said("sink")
         codes = workers.stop()

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from conftest import kairos
+from conftest import kairos, module_broker
 
 from infra import secrets
 from infra.parts import environment
@@ -41,6 +41,7 @@ from streams.privacy.pseudonyms import Pseudonyms
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+broker = module_broker
 
 START = 1_600_000_000_000
 TENANT = "chaos"

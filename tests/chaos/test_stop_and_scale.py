@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from chaos_world import Workers, World, await_calm, decisions_once, outcomes
+from conftest import module_broker
 
 from infra.parts import Part, roster
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+broker = module_broker
 
 TWO = ("admit", "choose")
 
