@@ -119,6 +119,7 @@ def test_told_to_stop_while_the_broker_is_away_they_stop_promptly(home: Settings
         workers.kill_all()
 
 
+@pytest.mark.storm
 def test_the_broker_stops_and_is_killed_in_the_middle(home: Settings, tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "14"))
     world = World("outage", seed=seed, count=3000, pause_s=1.0, mode="live")

@@ -34,6 +34,7 @@ broker = module_broker
 KILLS = 3
 
 
+@pytest.mark.storm
 def test_killed_senders_leave_each_message_once_in_the_mailbox(broker: Settings,
                                                                tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "12"))
