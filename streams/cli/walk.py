@@ -103,8 +103,10 @@ def walk_file(path: Path) -> list[Leg]:
     tenant, start_ms = top.text("tenant", "default"), _moment(top)
     for name in top.texts("playbooks"):
         where = path.parent / name
-        record = loading.to_record(loading.load(where, tenant=tenant), where.read_text("utf-8"),
-                                   published_ms=start_ms)
+        playbook, text = loading.load(where, tenant=tenant), where.read_text("utf-8")
+        if playbook.clock != "event":      # a journey lives by its own clock, like any replay
+            text = f"{text.rstrip()}\nclock: event\n"
+        record = loading.to_record(playbook, text, published_ms=start_ms)
         side.take(PLAYBOOKS, {**record, "version": 1})
     for item in top.sections("catalogue"):
         side.take(CATALOGUE, {

@@ -22,9 +22,11 @@ from sinks.client import connect
 from sinks.consumer import GROUP
 from sinks.offsets import produced, reach
 from streams.settings import Settings
-from tests.conftest import kairos, running
+from tests.conftest import kairos, module_broker, module_stack, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+broker = module_broker
+stack = module_stack
 
 WAIT_S = 60.0
 _ZERO: dict[str, Any] = {"string": "", "int": 0, "long": 0, "double": 0.0, "boolean": False}
