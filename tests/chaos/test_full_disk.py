@@ -18,12 +18,16 @@ from chaos_world import (
     await_calm,
     full_disk,
     landed,
+    log_of,
     outcomes,
     producer,
     until,
 )
+from confluent_kafka import KafkaError, Message, Producer
 from conftest import module_broker, module_stack
 
+from infra import daemons, processes
+from infra.parts import log_file, pid_file, roster
 from schemas import contract
 from sinks.client import connect
 from streams import pipeline
@@ -99,3 +103,33 @@ def _decide(settings: Settings, count: int) -> None:
             {**blank, "tenant": "full", "decision_id": f"d{number * 7919}", "moment_ms": START,
              "origin_partition": 98, "origin_offset": number, "playbook": "none"}), str(number))
     assert out.flush(30) == 0
+
+
+@pytest.mark.storm
+def test_a_broker_without_space_ends_and_has_all_it_acknowledged_when_space_is_back(
+        broker: Settings) -> None:
+    taken: dict[int, bytes] = {}
+
+    def reported(fault: KafkaError | None, message: Message) -> None:
+        offset, value = message.offset(), message.value()
+        if fault is None and offset is not None and isinstance(value, bytes):
+            taken[offset] = value
+
+    kafka = [part for part in roster(broker) if part.name == "kafka"]
+    daemon = daemons.recall(pid_file(broker, "kafka"))
+    assert daemon is not None
+    app = Producer({**broker.kafka_client, "acks": "all", "delivery.timeout.ms": 8_000})
+    # Room for an index file, which Kafka allocates in full; not for twice as much log.
+    with full_disk(daemon.pid, 12 * 2**20):
+        for number in range(400):
+            app.produce(pipeline.RAW, f"{number:03}".encode() * 20_000, partition=0,
+                        on_delivery=reported)
+            app.poll(0)
+        app.flush(30)
+        until(lambda: processes.status(broker, kafka)[0].state == "died", "the broker ends")
+    said = log_file(broker, "kafka").read_text()
+    assert "File too large" in said and "have failed" in said
+    assert 0 < len(taken) < 400
+    processes.up(broker, kafka)
+    held = {record.offset: record.value for record in log_of(broker, pipeline.RAW, 0)}
+    assert taken.items() <= held.items()

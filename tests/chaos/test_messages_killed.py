@@ -18,7 +18,9 @@ from chaos_world import (
     Workers,
     World,
     await_calm,
+    calm_lessons,
     decisions_once,
+    lessons,
     mails,
     messages_once,
     until,
@@ -66,3 +68,6 @@ def test_killed_senders_leave_each_message_once_in_the_mailbox(broker: Settings,
     arrived = mails(broker, world)
     assert Counter(mail.decision_id for mail in arrived) == Counter(sent), f"{seed=}"
     print(f"{len(sent)} messages, {sum(mail.repeats for mail in arrived)} repeats were counted")
+    rewards, shares = lessons(broker, world.tenant)
+    assert rewards and shares
+    assert (rewards, shares) == calm_lessons(broker, world.tenant), f"{seed=}"
