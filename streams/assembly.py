@@ -15,7 +15,7 @@ from streams.adapters.webhook import WebhookChannel
 from streams.admit.agent import AdmitLogic
 from streams.admit.limits import AdmitLimits
 from streams.choose.agent import ChooseLogic
-from streams.choose.definitions import layout, segments
+from streams.choose.definitions import compiled
 from streams.deliver.agent import DeliverLogic, DeliverParams
 from streams.deliver.ports import ChannelPort
 from streams.engine.stage import StageLogic
@@ -73,7 +73,7 @@ def _admit(deps: Deps) -> StageLogic:
 
 
 def _choose(deps: Deps) -> StageLogic:
-    return ChooseLogic(deps.side, layout(), segments(), deps.playbooks_of)
+    return ChooseLogic(deps.side, compiled(deps.settings.definitions), deps.playbooks_of)
 
 
 def _deliver(deps: Deps) -> StageLogic:

@@ -18,6 +18,7 @@ from streams.admit.clocks import Clocks, clocked
 from streams.admit.dedup import SeenIds, fingerprint
 from streams.admit.limits import AdmitLimits
 from streams.engine.records import Out, Record
+from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
 from streams.kernel import ids
 from streams.kernel.outcomes import Poisoned
@@ -36,8 +37,6 @@ class AdmitLogic:
 
     name = "admit"
     topics: tuple[str, ...] = (RAW,)
-    fields = 0
-    layout = 1
 
     def __init__(self, side: SideInputs, pseudonyms: Pseudonyms, vault: VaultPort, *,
                  partitions: int, limits: AdmitLimits | None = None,
@@ -48,6 +47,9 @@ class AdmitLogic:
         self._decoder = EventDecoder(bytes_max=self._limits.event_bytes_max, registry=registry)
         self._ids: dict[int, SeenIds] = {}
         self._declared: tuple[int, frozenset[str], frozenset[str]] = (-1, frozenset(), frozenset())
+
+    def make_slab(self) -> Slab:
+        return Slab(topics=len(self.topics))
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Process one partition's records in order."""

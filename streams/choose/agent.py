@@ -1,32 +1,26 @@
 """Choose: features, segments, triggers, decision. From events of people to decisions about them.
 
-`ChooseLogic.walk` is the stage as a plain function over one partition's batch.
+`ChooseLogic.walk` is the stage as a plain function over one partition's batch. The kernel takes
+what is frequent; what it comes back with is settled here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import numpy as np
 import orjson
 
-from schemas import contract
 from streams import pipeline
-from streams.choose import decision, segments, triggers
-from streams.choose.features import Layout
-from streams.choose.profile import Row, fields_of, is_segment, segment_key, was_heard
-from streams.choose.segments import SegmentSpec
-from streams.choose.triggers import Moment, Person
+from streams.choose import kernel, triggers
+from streams.choose.features.layout import MASK, TENANT
+from streams.choose.program import GroupSlots, Program
+from streams.choose.tables import Tables, group_key, tables_of
+from streams.choose.walking import Walk
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
-from streams.engine.watermarks import NEVER
-from streams.kernel import ids
-from streams.kernel.purposes import PERSONALISE
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
-
-_EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
-_TOPIC = 0
 
 
 class ChooseLogic:
@@ -35,173 +29,77 @@ class ChooseLogic:
     name = "choose"
     topics = (pipeline.ADMITTED,)
 
-    def __init__(self, side: SideInputs, layout: Layout, specs: tuple[SegmentSpec, ...],
+    def __init__(self, side: SideInputs, program: Program,
                  playbooks_of: Callable[[SideInputs, str], Sequence[Playbook]]) -> None:
-        self._side, self._layout, self._specs = side, layout, specs
-        self._playbooks_of = playbooks_of
-        self._deciding = segments.features_of(specs)
-        self._thresholds = segments.thresholds_of(specs)
-        self.fields = fields_of(layout)
-        self.layout = layout.version
+        self._side, self._program, self._playbooks_of = side, program, playbooks_of
+        self._groups: dict[int, tuple[Tables, GroupSlots]] = {}
+
+    def make_slab(self) -> Tables:
+        return self._program.tables()
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Take events and watermarks in the order of the log."""
-        for record in batch:
-            out.at(record)
-            try:
-                is_event = _EVENT.is_mine(record.value)
-                fields = (_EVENT if is_event else _WATERMARK).decode(record.value)
-            except ValueError as fault:
-                out.quarantine("bad_avro", detail=str(fault))
-                continue
-            if is_event:
-                self._take_event(state, record, fields, out)
-            else:
-                self._take_watermark(state, record, fields, out)
+        groups = self.groups_of(state)
+        Walk(self._program, self._side, self._playbooks_of, state, groups, out).go(batch)
 
     def recovered(self, state: PartitionState) -> None:
-        """Arm a timer for every row that waits for one, and count the segments anew.
+        """Count the segments anew, and arm a timer for every row that waits for one."""
+        tables = tables_of(state)
+        groups = self.groups_of(state)
+        for key in list(tables.groups):
+            groups.know(key[1:].split(b"\x1f")[0].decode())
+        state.notes["sizes"] = self._sizes(tables)
+        self._arm_all(state, tables)
 
-        Rows may be ahead of the notes, so what can be derived from rows is.
-        """
+    def _sizes(self, tables: Tables) -> dict[str, dict[str, int]]:
+        """Members of each tenant's segments, from the rows: these may be ahead of the notes."""
+        slots = np.fromiter(tables.people.index, np.int64)
+        masks, tenants = (tables.people.views.i64[slots, word] for word in (MASK, TENANT))
         sizes: dict[str, dict[str, int]] = {}
-        for key in state.slab:
-            tail = state.slab.tails[state.slab.slot(key)]
-            if not is_segment(key) and "t" in tail:
-                own = sizes.setdefault(tail["t"], {})
-                for segment in tail.get("s", []):
-                    own[segment] = own.get(segment, 0) + 1
-                self._arm(state, key, after_ms=max(state.watermarks.of(tail["t"]), 0))
-        state.notes["sizes"] = sizes
+        for tenant, signed in tables.tenants():
+            own = masks[tenants == signed]
+            counts = {name: int((own >> bit & 1).sum())
+                      for bit, name in enumerate(self._program.segments)}
+            sizes[tenant] = {name: count for name, count in counts.items() if count}
+        return sizes
+
+    def _arm_all(self, state: PartitionState, tables: Tables) -> None:
+        slots = np.fromiter(tables.people.index, np.int64)
+        signs = tables.people.views.i64[slots, TENANT]
+        for tenant, signed in tables.tenants():
+            own = slots[signs == signed]
+            due_ms = np.zeros(len(own), np.int64)
+            after_ms = max(state.watermarks.of(tenant), 0)
+            kernel.arm_all(self._program.person, tables.people.views, own, self._program.moving,
+                           after_ms, due_ms)
+            waiting = due_ms > 0
+            tables.timers(tenant).push(due_ms[waiting], own[waiting])
+        for slot, tail in tables.people.tails.items():
+            tenant_name, waits = tables.tenant_of(slot), triggers.next_deadline_ms(
+                tail.get("w", {}))
+            if tenant_name is not None and waits is not None:
+                tables.timers(tenant_name).arm(slot, waits)
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Nothing to do: time comes as watermarks."""
 
     def before_checkpoint(self, state: PartitionState, out: Out) -> None:
         """Publish this partition's share of the segments that changed."""
-        for tenant, name in sorted(state.notes.pop("rolled", {}).items()):
-            for segment in sorted(name):
+        groups = tables_of(state).groups
+        changed = {(tenant, segment) for tenant, names in state.notes.pop("resized", {}).items()
+                   for segment in names}
+        for slot in np.nonzero(groups.views.dirty)[0].tolist():
+            tenant, segment = groups.key(slot)[1:].decode().split("\x1f")
+            changed.add((tenant, segment))
+        for tenant, segment in sorted(changed):
+            if segment:
                 self._roll(state, tenant, segment, out)
 
-    def _take_event(self, state: PartitionState, record: Record, event: dict[str, Any],
-                    out: Out) -> None:
-        if state.seen.is_repeat(pipeline.ADMITTED, event):
-            return
-        key = event["profile_id"].encode()
-        slot = state.slab.slot(key)
-        if state.slab.has_seen(slot, _TOPIC, record.offset):
-            return
-        if was_heard(state.slab, slot, event["event_id"]):
-            out.refuse("duplicate", "duplicate", tenant=event["tenant"], source=event["source"],
-                       event_id=event["event_id"], profile_id=event["profile_id"],
-                       event_ms=event["event_ms"])
-        elif event["purposes"] & PERSONALISE:
-            self._learn_of(state, slot, record, event, out)
-        state.slab.stamp(slot, _TOPIC, record.offset)
-
-    def _learn_of(self, state: PartitionState, slot: int, record: Record, event: dict[str, Any],
-                  out: Out) -> None:
-        """Features, then segments, then triggers, then a decision: the order of the road."""
-        row, items = Row(state.slab, slot, self._layout), items_of(event)
-        tail = row.tail
-        tail["t"], tail["u"] = event["tenant"], event["purposes"]
-        if event["locale"]:
-            tail["l"] = event["locale"]
-        row.update(event, items)
-        at_ms = event["event_ms"]
-        self._regroup(state, row, event["profile_id"], at_ms, "event", out)
-        self._share(state, record, event, items)
-        playbooks = self._playbooks_of(self._side, event["tenant"])
-        if playbooks:
-            moments = triggers.on_event(playbooks, tail.setdefault("w", {}), event, items,
-                                        self._person(row, at_ms))
-            self._decide(row, event["profile_id"], moments, out)
-        lapse = self._layout.lapse_of_event(event["event_type"], at_ms, self._deciding,
-                                            self._thresholds)
-        self._arm_at(state, record.key, tail, lapse)
-
-    def _take_watermark(self, state: PartitionState, record: Record, mark: dict[str, Any],
-                        out: Out) -> None:
-        tenant = mark["tenant"]
-        before = state.watermarks.of(tenant)
-        now_ms = state.watermarks.advance(tenant, mark["origin_partition"], mark["watermark_ms"])
-        if now_ms in (NEVER, before):
-            return
-        woken: set[bytes] = set()
-        for due_ms, key in state.timers.due(tenant, now_ms):
-            slot = state.slab.find(key)
-            if slot is None:
-                continue
-            if key in woken or not state.slab.has_seen(slot, _TOPIC, record.offset):
-                woken.add(key)
-                self._wake(state, slot, key, due_ms, mark["appended_ms"], out)
-                state.slab.stamp(slot, _TOPIC, record.offset)
-            self._arm(state, key, after_ms=due_ms)
-        out.emit(pipeline.DECISIONS, tenant, {
-            "tenant": tenant, "origin_partition": state.partition, "watermark_ms": now_ms,
-            "appended_ms": mark["appended_ms"]}, partition=state.partition, schema="watermark")
-
-    def _wake(self, state: PartitionState, slot: int, key: bytes, due_ms: int, appended_ms: int,
-              out: Out) -> None:
-        """A person's timer has come up: time alone may have changed their segments or moments.
-
-        Taken step by step in event time, however far the watermark jumped.
-        """
-        row, tail = Row(state.slab, slot, self._layout), state.slab.tails[slot]
-        profile_id = key.decode()
-        self._regroup(state, row, profile_id, due_ms, "lapse", out)
-        playbooks = self._playbooks_of(self._side, tail["t"])
-        moments = triggers.on_watermark(playbooks, tail.get("w", {}), due_ms, appended_ms)
-        for moment_ms in sorted({m.moment_ms for m in moments}):
-            self._decide(row, profile_id, [m for m in moments if m.moment_ms == moment_ms], out)
-
-    def _person(self, row: Row, at_ms: int) -> Person:
-        members = row.tail.get("s", [])
-        return Person(lambda name: row.feature(name, at_ms), members.__contains__)
-
-    def _regroup(self, state: PartitionState, row: Row, profile_id: str, at_ms: int, cause: str,
-                 out: Out) -> None:
-        """Work out the segments as of `at_ms`; say who entered and left."""
-        tail = row.tail
-        before = tail.get("s", [])
-        after = segments.members_of(self._specs, lambda name: row.feature(name, at_ms))
-        tail["s"] = after
-        for segment in [*(s for s in after if s not in before),
-                        *(s for s in before if s not in after)]:
-            entered = segment in after
-            out.emit(pipeline.SEGMENT_CHANGES, profile_id, {
-                "change_id": ids.derive("segment", tail["t"], profile_id, segment, at_ms,
-                                        int(entered)),
-                "tenant": tail["t"], "profile_id": profile_id, "segment": segment,
-                "entered": entered, "event_ms": at_ms, "cause": cause})
-            sizes = state.notes.setdefault("sizes", {}).setdefault(tail["t"], {})
-            sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
-            self._changed(state, tail["t"], segment)
-
-    def _share(self, state: PartitionState, record: Record, event: dict[str, Any],
-               items: tuple[str, ...]) -> None:
-        """Count the event for the person's segments: this partition's share of their features.
-
-        Segment keys sort before profile ids, so a checkpoint writes them first: whoever finds the
-        person's row in the changelog finds the segment's as well.
-        """
-        person = state.slab.slot(record.key)
-        for segment in state.slab.tails[person].get("s", []):
-            slot = state.slab.slot(segment_key(event["tenant"], segment))
-            if not state.slab.has_seen(slot, _TOPIC, record.offset):
-                Row(state.slab, slot, self._layout).update(event, items)
-                state.slab.stamp(slot, _TOPIC, record.offset)
-                self._changed(state, event["tenant"], segment)
-
-    def _changed(self, state: PartitionState, tenant: str, segment: str) -> None:
-        changed = state.notes.setdefault("rolled", {}).setdefault(tenant, [])
-        if segment not in changed:
-            changed.append(segment)
-
     def _roll(self, state: PartitionState, tenant: str, segment: str, out: Out) -> None:
-        slot = state.slab.find(segment_key(tenant, segment))
+        groups = tables_of(state).groups
+        slot = groups.find(group_key(tenant, segment))
         at_ms = max(state.watermarks.of(tenant), 0)
-        read = {} if slot is None else Row(state.slab, slot, self._layout).snapshot(at_ms)
+        read = {} if slot is None else self._program.snapshot(groups, slot, at_ms)
         sums = {name: each["value"] for name, each in read.items() if each["value"] is not None}
         out.emit(pipeline.SEGMENT_ROLLS, f"{tenant}|{segment}|{state.partition}", {
             "tenant": tenant, "segment": segment, "partition": state.partition,
@@ -209,89 +107,10 @@ class ChooseLogic:
             "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms,
             "recorded_ms": out.now_ms}, partition=state.partition)
 
-    def _decide(self, row: Row, profile_id: str, moments: list[Moment], out: Out) -> None:
-        """At most one decision a person and moment; each loser has its reason."""
-        said, spoken = row.tail.setdefault("d", {}), False
-        for moment in decision.rank(moments):
-            person = self._person(row, moment.moment_ms)
-            purposes = self._purposes(row, profile_id)
-            reason = "outranked" if spoken else decision.why_not(moment, person, said, purposes)
-            if reason:
-                out.refuse("skipped", reason, subject=decision.id_of(moment, profile_id),
-                           tenant=moment.playbook.tenant, event_id=moment.event_id,
-                           profile_id=profile_id, playbook=moment.playbook.name,
-                           event_ms=moment.moment_ms)
-                continue
-            cell = segments.cell_of(row.tail.get("s", []))
-            chosen = decision.decide(moment, profile_id, cell=cell,
-                                     in_cell=self._counts(moment.playbook, cell),
-                                     overall=self._counts(moment.playbook, "*"))
-            decision.remember(said, moment)
-            self._emit(row, profile_id, chosen, cell, purposes, out)
-            spoken = True
-
-    def _purposes(self, row: Row, profile_id: str) -> int:
-        """What the newest event allowed, with what was granted or withdrawn since."""
-        book = self._side.consents
-        return (int(row.tail.get("u", 0)) | book.mask(profile_id)) & ~book.denied(profile_id)
-
-    def _counts(self, playbook: Playbook, cell: str) -> dict[str, tuple[int, int]]:
-        """Matured trials and successes per arm: the sum over learn's partitions."""
-        total: dict[str, tuple[int, int]] = {}
-        shares = self._side.policies.get((playbook.tenant, playbook.name, cell), {})
-        for share in shares.values():
-            for arm, counts in orjson.loads(share["arms_json"]).items():
-                trials, successes = total.get(arm, (0, 0))
-                total[arm] = (trials + counts["trials"], successes + counts["successes"])
-        return total
-
-    def _emit(self, row: Row, profile_id: str, chosen: decision.Chosen, cell: str, purposes: int,
-              out: Out) -> None:
-        moment, playbook = chosen.moment, chosen.moment.playbook
-        out.emit(pipeline.DECISIONS, profile_id, {
-            "decision_id": chosen.decision_id, "tenant": playbook.tenant,
-            "profile_id": profile_id, "playbook": playbook.name,
-            "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
-            "trigger_event_id": moment.event_id, "object_id": moment.object_id,
-            "moment_ms": moment.moment_ms,
-            "useful_until_ms": moment.moment_ms + playbook.expires_ms,
-            "window_ms": playbook.window_ms, "conversion": playbook.conversion,
-            "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
-            "propensity": chosen.propensities[chosen.arm],
-            "propensities_json": orjson.dumps(chosen.propensities).decode(),
-            "holdout_probability": playbook.holdout,
-            "policy_version": f"{chosen.cell}-{chosen.evidence_count}", "segment": cell,
-            "segments_json": orjson.dumps(row.tail.get("s", [])).decode(),
-            "features_json": orjson.dumps(row.snapshot(moment.moment_ms)).decode(),
-            "evidence_json": orjson.dumps(moment.evidence).decode(),
-            "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,
-            "channel": playbook.channels[0], "locale": row.tail.get("l", playbook.locale),
-            "trigger_appended_ms": moment.appended_ms, "decided_ms": out.now_ms})
-
-    def _arm(self, state: PartitionState, key: bytes, *, after_ms: int) -> None:
-        """Wake the person at the next moment after `after_ms` that may matter."""
-        slot = state.slab.find(key)
-        if slot is None:
-            return
-        tail = state.slab.tails[slot]
-        if "t" not in tail:
-            return
-        row = Row(state.slab, slot, self._layout)
-        lapse = row.next_change_ms(self._deciding, after_ms, self._thresholds)
-        self._arm_at(state, key, tail, lapse)
-
-    def _arm_at(self, state: PartitionState, key: bytes, tail: dict[str, Any],
-                lapse_ms: int | None) -> None:
-        moments = [m for m in (triggers.next_deadline_ms(tail.get("w", {})), lapse_ms)
-                   if m is not None]
-        if moments:
-            state.timers.arm(tail["t"], key, min(moments))
-
-
-def items_of(event: dict[str, Any]) -> tuple[str, ...]:
-    """Items of an event: those of its lines, most valuable first, or its own."""
-    if event["lines_json"]:
-        lines = orjson.loads(event["lines_json"])
-        ranked = sorted(lines, key=lambda line: -(line[1] * line[2]))
-        return tuple(dict.fromkeys(str(line[0]) for line in ranked))
-    return (event["item_id"],) if event["item_id"] else ()
+    def groups_of(self, state: PartitionState) -> GroupSlots:
+        """The slots of the partition's segments; a partition recovered anew has new ones."""
+        tables = tables_of(state)
+        known = self._groups.get(state.partition)
+        if known is None or known[0] is not tables:
+            known = self._groups[state.partition] = (tables, GroupSlots(self._program, tables))
+        return known[1]

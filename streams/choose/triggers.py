@@ -142,3 +142,13 @@ def _at_event(playbook: Playbook, event: dict[str, Any], items: tuple[str, ...])
     return Moment(playbook, event["event_ms"], event["event_id"],
                   object_of(event, playbook.trigger.per), items[:watches.ITEMS_MAX],
                   event["appended_ms"], evidence)
+
+
+def interests(playbooks: Iterable[Playbook]) -> frozenset[str] | None:
+    """Event types that can matter to any of the playbooks; None: all of them."""
+    found: set[str] = set()
+    for playbook in playbooks:
+        if playbook.trigger.kind == "edge":
+            return None
+        found |= {playbook.trigger.event, playbook.trigger.without} - {""}
+    return frozenset(found)

@@ -13,7 +13,7 @@ import click
 from streams import settings as configuration
 from streams.adapters import control
 from streams.adapters.clock import WallClock
-from streams.choose.definitions import feature_names, segment_names
+from streams.choose import definitions
 from streams.cli.tenancy import tenant_option
 from streams.compose.approval import template_faults
 from streams.compose.calls import ComposeParams
@@ -108,8 +108,9 @@ def _load_all(files: Sequence[Path], tenant: str, *,
         raise KairosError("no playbook file was named", "kairos plan my-playbook.yml")
     loaded: list[tuple[Path, str, Playbook]] = []
     faults: list[PlaybookError] = []
+    known = definitions.load(configuration.load().definitions)
     for path in files:
-        found = loading.check(path, feature_names(), segment_names())
+        found = loading.check(path, known.feature_names, known.segment_names)
         if not found:
             playbook = loading.load(path, tenant=tenant)
             found = template_faults(playbook, str(path))

@@ -20,9 +20,8 @@ from streams import settings as configuration
 from streams.adapters.models import compose_logic
 from streams.admit.agent import AdmitLogic
 from streams.choose.agent import ChooseLogic
-from streams.choose.definitions import layout, segments
+from streams.choose.definitions import compiled
 from streams.engine.records import Emission, Out, Record, Seen
-from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.timers import Timers
 from streams.engine.watermarks import Watermarks
@@ -151,7 +150,7 @@ async def _walk(raw: list[Record], side: SideInputs) -> list[Leg]:
     playbooks = ActivePlaybooks(loading.from_yaml)
     logics: list[StageLogic] = [
         AdmitLogic(side, Pseudonyms(_KEY), _Vault(), partitions=1),
-        ChooseLogic(side, layout(), segments(), playbooks.of),
+        ChooseLogic(side, compiled(), playbooks.of),
         compose_logic(configuration.load(), side)]
     legs, records = list[Leg](), raw
     for logic in logics:
@@ -168,8 +167,7 @@ async def _walk(raw: list[Record], side: SideInputs) -> list[Leg]:
 
 
 async def _stage(logic: StageLogic, records: list[Record]) -> list[Emission]:
-    state = PartitionState(0, Slab(topics=len(logic.topics), fields=logic.fields,
-                                   layout=logic.layout), Seen(), Watermarks(1), Timers())
+    state = PartitionState(0, logic.make_slab(), Seen(), Watermarks(1), Timers())
     logic.recovered(state)
     out = Out(logic.name, records[-1].appended_ms if records else 0)
     work = logic.walk(state, records, out)

@@ -20,6 +20,7 @@ from streams.compose.prepare import Prepared, prepare
 from streams.cost.ledger import Budget, Ledger
 from streams.cost.price_book import PriceBook
 from streams.engine.records import Out, Record
+from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
 from streams.kernel import ids
 from streams.kernel.errors import PlaybookError
@@ -55,8 +56,6 @@ class ComposeLogic:
 
     name = "compose"
     topics: tuple[str, ...] = (DECISIONS,)
-    fields = 0
-    layout = 1
 
     def __init__(self, side: SideInputs, budget: Budget, prices: PriceBook,
                  writer: ModelPort | None = None, params: ComposeParams | None = None) -> None:
@@ -67,6 +66,9 @@ class ComposeLogic:
         self._prices = prices
         self._ledgers: dict[int, Ledger] = {}
         self._playbooks: dict[tuple[str, str], tuple[int, str, Playbook | None]] = {}
+
+    def make_slab(self) -> Slab:
+        return Slab(topics=len(self.topics))
 
     async def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Compose every fresh decision of the batch; emit in the order of the records.

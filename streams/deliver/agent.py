@@ -28,6 +28,7 @@ from streams.deliver.ports import ChannelPort, Clock, Parcel, VaultPort
 from streams.deliver.recheck import Rules, Standing, recheck, tenant_now_ms, useful_until_wall_ms
 from streams.deliver.row import Row, Send
 from streams.engine.records import Out, Record
+from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
 from streams.kernel.errors import PlaybookError
 from streams.kernel.outcomes import Refused
@@ -86,8 +87,6 @@ class DeliverLogic:
 
     name = "deliver"
     topics: tuple[str, ...] = (MESSAGES,)
-    fields = 0
-    layout = 1
 
     def __init__(self, side: SideInputs, vault: VaultPort, channels: Mapping[str, ChannelPort],
                  params: DeliverParams) -> None:
@@ -95,6 +94,9 @@ class DeliverLogic:
         self._lines = {name: Line(port, Circuit(), asyncio.Semaphore(params.in_flight))
                        for name, port in channels.items()}
         self._rules: dict[tuple[str, str], tuple[int, Rules]] = {}
+
+    def make_slab(self) -> Slab:
+        return Slab(topics=len(self.topics))
 
     async def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         clock = self._params.clock(out.now_ms)

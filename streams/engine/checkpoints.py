@@ -21,7 +21,6 @@ from typing import Any
 import orjson
 
 from streams.engine.records import Seen
-from streams.engine.slab import Slab
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.timers import Timers
@@ -78,7 +77,7 @@ def fresh(logic: StageLogic, partition: int, upstream: int, mark: Mark = EMPTY) 
     """A partition's state with no rows, and the partition-wide part from `mark`."""
     return PartitionState(
         partition=partition,
-        slab=Slab(topics=len(logic.topics), fields=logic.fields, layout=logic.layout),
+        slab=logic.make_slab(),
         seen=Seen(mark.seen), watermarks=Watermarks(upstream, mark.watermarks),
         timers=Timers(), notes=orjson.loads(orjson.dumps(mark.notes)))
 
@@ -92,7 +91,7 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, committed_numbe
     Raises StateError when the changelog does not hold the checkpoint that the offsets were
     committed with: state and offsets do not belong together, and going on would miscount.
     """
-    slab = Slab(topics=len(logic.topics), fields=logic.fields, layout=logic.layout)
+    slab = logic.make_slab()
     marks = [EMPTY]
     earlier: Iterable[tuple[bytes, bytes | None]] = ()
     if snapshot is not None:
@@ -104,7 +103,7 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, committed_numbe
                 marks = [Mark.load(stored["current"]), Mark.load(stored["previous"])]
         else:
             slab.apply(key, value)
-    slab.dirty.clear()
+    slab.forget_dirty()
     mark = next((m for m in marks if m.number == committed_number), None)
     if mark is None:
         raise StateError(

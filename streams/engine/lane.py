@@ -89,8 +89,8 @@ class Lane:
         stored = self._snapshots.load(self.partition)
         if stored is None:
             return None
-        width = len(self.logic.topics) + self.logic.fields
-        found = snapshots.decode(stored, layout=self.logic.layout, width=width,
+        like = self.logic.make_slab()
+        found = snapshots.decode(stored, layout=like.layout, width=like.width,
                                  now_ms=self._clock.now_ms())
         if found is None or found.next_offset > self._changelog.end(self.partition):
             return None

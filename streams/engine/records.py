@@ -12,8 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from schemas import contract
 from streams.kernel import ids
+
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,19 @@ class Seen:
             return True
         self._marks[where] = origin
         return False
+
+    def arrays(self, topic: str, partitions: int) -> tuple[Numbers, Numbers]:
+        """(offset, sequence) of the marks of `topic` by upstream partition, for compiled code."""
+        offsets, sequences = np.full(partitions, -1, np.int64), np.full(partitions, -1, np.int64)
+        for (name, part), (offset, sequence) in self._marks.items():
+            if name == topic:
+                offsets[part], sequences[part] = offset, sequence
+        return offsets, sequences
+
+    def take_arrays(self, topic: str, offsets: Numbers, sequences: Numbers) -> None:
+        """Take back what `arrays` gave, after compiled code has changed it."""
+        for part in np.nonzero(offsets >= 0)[0].tolist():
+            self._marks[topic, part] = (int(offsets[part]), int(sequences[part]))
 
     def dump(self) -> list[tuple[str, int, int, int]]:
         return [(topic, part, offset, seq)

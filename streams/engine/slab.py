@@ -29,7 +29,7 @@ _GROW = 1024
 class Slab:
     """Rows of one partition. `width` words a row, of which the first `topics` are stamps."""
 
-    def __init__(self, *, topics: int, fields: int, layout: int = 1) -> None:
+    def __init__(self, *, topics: int, fields: int = 0, layout: int = 1) -> None:
         assert topics >= 1 and fields >= 0
         self.topics = topics
         self.width = topics + fields
@@ -130,6 +130,10 @@ class Slab:
         start = slot * self.width
         self.words[start:start + self.width] = array("d", value[_HEADER.size:end])
         self.tails[slot] = orjson.loads(value[end:]) if tail_bytes else {}
+
+    def forget_dirty(self) -> None:
+        """Nothing is due: rows are as the changelog has them."""
+        self.dirty.clear()
 
     def take_dirty(self) -> list[bytes]:
         """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""

@@ -13,11 +13,11 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from streams.engine.slab import Slab
+from streams.engine.stage import SlabPort
 from streams.kernel.moments import HOUR_MS
 
-_MAGIC = b"KRS1"
-_HEADER = struct.Struct("<4sHHqqII")      # magic, layout, width, offset, written, marks, rows
+_MAGIC = b"KRS2"
+_HEADER = struct.Struct("<4sIIqqII")      # magic, layout, width, offset, written, marks, rows
 _LENGTHS = struct.Struct("<II")
 _DIGEST_BYTES = 16
 # Tombstones live a day in the changelog; a snapshot from before one was cleaned away would bring
@@ -35,9 +35,8 @@ class Snapshot:
     rows: list[tuple[bytes, bytes]]
 
 
-def encode(slab: Slab, *, next_offset: int, written_ms: int, marks: bytes) -> bytes:
+def encode(slab: SlabPort, *, next_offset: int, written_ms: int, marks: bytes) -> bytes:
     """The snapshot of a slab without dirty rows."""
-    assert not slab.dirty, "a snapshot is what the changelog holds: make a checkpoint first"
     parts = [_HEADER.pack(_MAGIC, slab.layout, slab.width, next_offset, written_ms, len(marks),
                           len(slab)), marks]
     for key in slab:

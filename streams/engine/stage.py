@@ -7,14 +7,37 @@ to the world (compose, deliver) make `walk` a coroutine and get their ports when
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from streams.engine.records import Out, Record, Seen
-from streams.engine.slab import Slab
 from streams.engine.timers import Timers
 from streams.engine.watermarks import Watermarks
+
+
+class SlabPort(Protocol):
+    """What the engine asks of a partition's rows: save them, and take them back."""
+
+    @property
+    def layout(self) -> int: ...
+
+    @property
+    def width(self) -> int:
+        """With `layout`, what tells rows apart that cannot be read as these."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def encode(self, key: bytes) -> bytes | None: ...
+
+    def apply(self, key: bytes, value: bytes | None) -> None: ...
+
+    def take_dirty(self) -> list[bytes]: ...
+
+    def forget_dirty(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -26,7 +49,7 @@ class PartitionState:
     """
 
     partition: int
-    slab: Slab
+    slab: Any            # what the stage's own `make_slab` made: a Slab, or tables of its own
     seen: Seen
     watermarks: Watermarks
     timers: Timers
@@ -34,14 +57,16 @@ class PartitionState:
 
 
 class StageLogic(Protocol):
-    """One stage. `topics` in the order of the row stamps; `fields`, `layout`: see Slab."""
+    """One stage. `topics` in the order of the row stamps."""
 
     name: str
-    fields: int
-    layout: int
 
     @property
     def topics(self) -> tuple[str, ...]: ...
+
+    def make_slab(self) -> SlabPort:
+        """Empty state of one partition."""
+        ...
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out,
              ) -> Awaitable[None] | None:

@@ -5,6 +5,7 @@ KairosError
 ├── SetupError          the machine lacks something (Java, disk, a free port)
 ├── UnreachableError    a server we need does not answer
 ├── PlaybookError       a playbook does not hold (file, line, remedy)
+├── DefinitionError     a feature or segment does not hold (file, line, remedy)
 ├── MappingError        a replay mapping does not hold (file, line, remedy)
 ├── ContractError       a record does not keep its schema
 └── StateError          stored state cannot be used (wrong layout, failed checksum)
@@ -49,6 +50,10 @@ class _FileError(KairosError):
 
 
 class PlaybookError(_FileError):
+    pass
+
+
+class DefinitionError(_FileError):
     pass
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from schemas import contract
 from streams.engine.records import Out, Record
+from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
 from streams.engine.watermarks import NEVER
 from streams.kernel.errors import PlaybookError
@@ -48,8 +49,6 @@ class LearnLogic:
 
     name = "learn"
     topics = (ADMITTED, DECISIONS, DELIVERIES, RECEIPTS)
-    fields = 0
-    layout = 1
 
     def __init__(self, side: SideInputs, named: ConversionTypes = conversion_types) -> None:
         self._side = side
@@ -58,6 +57,9 @@ class LearnLogic:
         self._version = -1
         self._takes = {ADMITTED: self._take_event, DECISIONS: self._take_decision,
                        DELIVERIES: self._take_delivery, RECEIPTS: self._take_receipt}
+
+    def make_slab(self) -> Slab:
+        return Slab(topics=len(self.topics))
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         if self._version != self._side.version:

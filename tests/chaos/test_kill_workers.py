@@ -28,14 +28,11 @@ from schemas import contract
 from streams import pipeline
 from streams.adapters.control import publish
 from streams.adapters.reading import read_whole
-from streams.choose.agent import ChooseLogic
-from streams.choose.definitions import layout, segments
-from streams.choose.profile import Row, is_segment
+from streams.choose.definitions import compiled
+from streams.choose.tables import is_group
 from streams.engine import checkpoints
 from streams.engine.records import Seen
-from streams.engine.slab import Slab
 from streams.kernel.moments import DAY_MS, MINUTE_MS
-from streams.kernel.side_inputs import SideInputs
 from streams.playbooks import loading
 from streams.privacy.pseudonyms import Pseudonyms
 from streams.settings import Settings
@@ -170,16 +167,16 @@ def decisions_on(settings: Settings) -> Counter[tuple[str, str, bool]]:
 def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
     """{profile id: feature values} from the changelog, as a recovering worker would read them."""
     at_ms, found = START + 60 * DAY_MS, {}
-    logic = ChooseLogic(SideInputs(), layout(), segments(), lambda side, tenant: ())
+    program = compiled()
     for partition in range(settings.partitions):
-        slab = Slab(topics=1, fields=logic.fields, layout=logic.layout)
+        tables = program.tables()
         for key, value in read_whole(settings, pipeline.BY_NAME["choose"].keeps, partition):
             if key != checkpoints.MARK_KEY:
-                slab.apply(key, value)
-        for key in slab:
-            if not is_segment(key):
-                row = Row(slab, slab.slot(key), layout())
-                found[key.decode()] = {name: row.feature(name, at_ms)
+                tables.apply(key, value)
+        for key in tables:
+            if not is_group(key):
+                slot = tables.people.slot(key)
+                found[key.decode()] = {name: program.feature(tables.people, slot, name, at_ms)
                                        for name in ("orders_lifetime", "purchases_365d",
                                                     "spend_365d", "days_since_purchase")}
     return found

@@ -10,7 +10,7 @@ from broker_model import Broker, drive
 
 from schemas import contract
 from streams.choose.agent import ChooseLogic
-from streams.choose.definitions import layout, segments
+from streams.choose.definitions import compiled
 from streams.engine.records import Seen
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
@@ -36,7 +36,7 @@ PLAYBOOKS = (
 
 
 def logic() -> ChooseLogic:
-    return ChooseLogic(SideInputs(), layout(), segments(), lambda side, tenant: PLAYBOOKS)
+    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS)
 
 
 def event(dice: random.Random, number: int, at_ms: int) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def result(broker: Broker) -> tuple[list[Any], list[Any], dict[bytes, Any]]:
     lane = drive(broker, logic(), 0, batch=7, checkpoint_every=2)
     assert lane is not None
     slab = lane.state.slab
-    rows = {key: slab.encode(key)[12:] for key in slab}      # type: ignore[index]
+    rows = {key: slab.encode(key)[16:] for key in slab}      # type: ignore[index]
     return (heard(broker, "decisions.made", "decision_id"),
             heard(broker, "segments.changed", "change_id"), rows)
 

@@ -18,6 +18,7 @@ from schemas import contract
 from streams.engine import checkpoints
 from streams.engine.lane import Lane
 from streams.engine.records import Out, Record, Seen
+from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
 
 
@@ -26,8 +27,9 @@ class Counting:
 
     name = "counting"
     topics: tuple[str, ...] = ("in",)
-    fields = 1
-    layout = 1
+
+    def make_slab(self) -> Slab:
+        return Slab(topics=1, fields=1)
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         for record in batch:
@@ -129,7 +131,7 @@ def test_a_snapshot_spares_the_changelog_and_one_that_cannot_be_used_does_not_ha
         assert lane is not None and rows(lane) == counts
     # What lies before the snapshot is not read again: it may as well be gone.
     broker.snapshots[0] = whole
-    end = struct.unpack_from("<q", whole, 8)[0]
+    end = struct.unpack_from("<q", whole, 12)[0]
     broker.logs["counting-changelog", 0] = [(b"k0", b"no row")] * end + log[end:]
     lane = drive(broker, Counting(), 0)
     assert lane is not None and rows(lane) == counts

@@ -1,66 +1,142 @@
-"""The declared features and segments, loaded and checked once."""
+"""The declared features and segments: shipped ones, or those of a folder of your own.
+
+Read once, checked with file, line and remedy, compiled by `streams.choose.program`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ruamel.yaml import YAML
-
-from streams.choose.features import FeatureSpec, Layout
+from streams.choose.definitions import form
+from streams.choose.features.spec import WINDOW_MS_MAX, FeatureSpec
+from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
-from streams.kernel.errors import KairosError
+from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
 from streams.playbooks.conditions import parse_condition
+from streams.playbooks.shapes import Fault
+from streams.playbooks.source import SourceFault, Spot, read
 
-HERE = Path(__file__).resolve().parent
-_KINDS = {"count", "sum", "distinct", "since", "lifetime", "mean_gap"}
-_KEYS = {"event", "kind", "window", "max_age"}
-
-
-def _read(name: str) -> dict[str, Any]:
-    loaded = YAML(typ="safe").load(HERE / name)
-    assert isinstance(loaded, dict)
-    return loaded
+SHIPPED = Path(__file__).resolve().parent
 
 
-def _feature(name: str, body: dict[str, Any]) -> FeatureSpec:
-    where = f"features.yml: {name}"
-    unknown = set(body) - _KEYS
-    if unknown:
-        raise KairosError(f"{where}: unknown key {sorted(unknown)[0]!r}",
-                          f"a feature has {', '.join(sorted(_KEYS))}")
-    if body.get("kind") not in _KINDS:
-        raise KairosError(f"{where}: kind {body.get('kind')!r}", f"one of {sorted(_KINDS)}")
-    windowed = body["kind"] in ("count", "sum", "distinct")
-    if windowed != ("window" in body):
-        raise KairosError(f"{where}: kind {body['kind']} "
-                          f"{'needs' if windowed else 'takes no'} window", "see the file's head")
-    return FeatureSpec(name, body["event"], body["kind"],
-                       parse_span(body["window"]) if windowed else 0,
-                       parse_span(body["max_age"]) if "max_age" in body else 0)
+@dataclass(frozen=True)
+class Definitions:
+    """`features` in the order of the file; `segments` most telling first."""
+
+    features: tuple[FeatureSpec, ...]
+    segments: tuple[SegmentSpec, ...]
+
+    @property
+    def feature_names(self) -> set[str]:
+        return {spec.name for spec in self.features}
+
+    @property
+    def segment_names(self) -> set[str]:
+        return {spec.name for spec in self.segments}
+
+
+def load(folder: Path | None = None) -> Definitions:
+    """The definitions in `folder` (features.yml, segments.yml); what it lacks is the shipped one.
+
+    Raises DefinitionError for the first fault; `check` lists them all.
+    """
+    found, faults = _load(folder or SHIPPED)
+    if faults:
+        raise faults[0]
+    return found
+
+
+def check(folder: Path | None = None) -> list[DefinitionError]:
+    """Every fault of the definitions, in the order of files and lines."""
+    return _load(folder or SHIPPED)[1]
 
 
 @cache
-def layout() -> Layout:
-    """The row layout compiled from features.yml."""
-    declared = _read("features.yml")
-    return Layout(tuple(_feature(name, body) for name, body in declared["features"].items()),
-                  int(declared["version"]))
+def compiled(folder: Path | None = None) -> Program:
+    """The definitions as a program. Raises DefinitionError."""
+    found = load(folder)
+    return Program(found.features, found.segments)
 
 
-@cache
-def segments() -> tuple[SegmentSpec, ...]:
-    """The segments of segments.yml, in their order."""
-    known = feature_names()
-    return tuple(SegmentSpec(name, parse_condition(body, features=known, segments=set()))
-                 for name, body in _read("segments.yml")["segments"].items())
+def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
+    features, faults = _features(_file(folder, "features.yml"))
+    segments, more = _segments(_file(folder, "segments.yml"), {spec.name for spec in features})
+    return Definitions(features, segments), [*faults, *more]
 
 
-def feature_names() -> set[str]:
-    return {spec.name for spec in layout().specs}
+def _file(folder: Path, name: str) -> Path:
+    own = folder / name
+    return own if own.exists() else SHIPPED / name
 
 
-def segment_names() -> set[str]:
-    return set(_read("segments.yml")["segments"])
+def _read(path: Path, shape: Any) -> tuple[Spot | None, list[DefinitionError]]:
+    try:
+        spot = read(path.read_text("utf-8"))
+    except SourceFault as fault:
+        return None, [DefinitionError(str(path), fault.line, fault.fault, fault.remedy)]
+    except (OSError, UnicodeDecodeError) as fault:
+        return None, [DefinitionError(str(path), 1, f"cannot be read: {fault}",
+                                      "save it as plain UTF-8 text")]
+    faults = _told(path, shape.faults(spot, ""))
+    return (None if faults else spot), faults
+
+
+def _told(path: Path, faults: Iterable[Fault]) -> list[DefinitionError]:
+    return [DefinitionError(str(path), f.line, f.fault, f.remedy)
+            for f in sorted(faults, key=lambda f: f.line)]
+
+
+def _features(path: Path) -> tuple[tuple[FeatureSpec, ...], list[DefinitionError]]:
+    spot, faults = _read(path, form.FEATURES)
+    if spot is None:
+        return (), faults
+    whole = cast(dict[str, Any], spot.plain())
+    bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["features"].mapping)
+    found: list[FeatureSpec] = []
+    told: list[Fault] = []
+    plain: set[str] = set()
+    for name, body in bodies.items():
+        made = _feature(name, cast(dict[str, Any], body.plain()), whole)
+        told += form.meaning_faults(name, body, made, plain)
+        if made.kind != "ratio":
+            plain.add(name)
+        found.append(made)
+    return tuple(found), _told(path, told)
+
+
+def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureSpec:
+    of = body.get("of", ())
+    where = tuple(body.get("where", {}).items())
+    retention = body.get("retention", whole.get("retention"))
+    return FeatureSpec(
+        name, body.get("event", ""), body["kind"], _span(body, "window"), _span(body, "max_age"),
+        (of,) if isinstance(of, str) else tuple(of), _span(body, "half_life"),
+        where[0] if where else (), body.get("purpose", whole["purpose"]),
+        parse_span(retention) if retention else WINDOW_MS_MAX)
+
+
+def _span(body: dict[str, Any], key: str) -> int:
+    return parse_span(body[key]) if key in body else 0
+
+
+def _segments(path: Path, features: set[str],
+              ) -> tuple[tuple[SegmentSpec, ...], list[DefinitionError]]:
+    spot, faults = _read(path, form.SEGMENTS)
+    if spot is None:
+        return (), faults
+    bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["segments"].mapping)
+    found: list[SegmentSpec] = []
+    for name, body in bodies.items():
+        try:
+            rule = parse_condition(body.plain(), features=features,
+                                   segments={spec.name for spec in found})
+            found.append(SegmentSpec(name, rule))
+        except ValueError as fault:
+            faults += _told(path, [Fault(body.line, f"segments.{name}: {fault}",
+                                         "a segment may ask for features and the segments above")])
+    return tuple(found), faults

@@ -1,0 +1,130 @@
+"""The form of features.yml and segments.yml: keys, ranges, and what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from streams.choose.features import spec
+from streams.kernel.moments import DAY_MS, show_span
+from streams.playbooks.conditions import parse_condition
+from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Span, Text
+from streams.playbooks.source import Spot
+
+FEATURES_MAX, SEGMENTS_MAX = 200, 40
+_NAME = Text("a name of lower-case letters, digits and _", r"[a-z][a-z0-9_]{0,59}", 1, 60)
+_EVENT = Text("an event type, or '*' for any", r"\*|[a-z][a-z0-9_]{0,63}", 1, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        value = spot.value
+        if isinstance(value, bool) or not isinstance(value, int) or not (
+                self.least <= value <= self.most):
+            yield Fault(spot.line, f"{where} is {value}",
+                        f"write a whole number from {self.least} to {self.most}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source (`value`, `quantity`), or for a ratio two features."""
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(spec.SOURCES)},
+                          {"type": "array", "items": {"type": "string"}, "minItems": 2,
+                           "maxItems": 2}]}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        if spot.sequence is not None:
+            yield from ListOf(_NAME, 2, 2).faults(spot, where)
+        else:
+            yield from Choice(spec.SOURCES).faults(spot, where)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition over declared features and the segments before it."""
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        try:
+            parse_condition(spot.plain(), features=None, segments=None)
+        except ValueError as fault:
+            yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
+
+
+_WHERE = Fields({name: Key(Text("a text", "", 1, 200), f"the event's {name} must be this text")
+                 for name in spec.FILTERS})
+
+FEATURE = Fields({
+    "event": Key(_EVENT, "the event type it is made of, or '*'"),
+    "kind": Key(Choice(tuple(sorted(spec.KINDS))), "what is kept", required=True),
+    "window": Key(Span(spec.WINDOW_MS_MIN, spec.WINDOW_MS_MAX), "how far back"),
+    "half_life": Key(Span(spec.HALF_LIFE_MS_MIN, spec.HALF_LIFE_MS_MAX),
+                     "after this time an event weighs half"),
+    "of": Key(Source(), "the number it is made of; for a ratio two features"),
+    "where": Key(_WHERE, "what the event must say"),
+    "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
+    "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
+                   "what it may be used for; default: that of the file"),
+    "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long it may be kept; default: of the file"),
+})
+
+FEATURES = Fields({
+    "version": Key(Whole(1, 10**6), "a number that goes up with every change", required=True),
+    "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
+                   "what the features may be used for", required=True),
+    "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long they may be kept; default 400d"),
+    "features": Key(MapOf(_NAME, FEATURE, 1, FEATURES_MAX), "name: {kind: ..., ...}",
+                    required=True),
+})
+
+SEGMENTS = Fields({
+    "version": Key(Whole(1, 10**6), "a number that goes up with every change", required=True),
+    "segments": Key(MapOf(_NAME, Rule(), 1, SEGMENTS_MAX), "name: condition", required=True),
+})
+
+
+def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[str],
+                   ) -> Iterable[Fault]:
+    """What no single key can tell: that kind, window, source and retention go together."""
+    where, line = f"features.{name}", body.line
+    if found.kind == "ratio":
+        if len(found.of) != 2:
+            yield Fault(line, f"{where}: a ratio has no two features", "write of: [a, b]")
+        for part in found.of:
+            if part not in known:
+                yield Fault(line, f"{where}: '{part}' is no feature before it",
+                            "declare it above; ratios of ratios are not kept")
+        return
+    if not found.event:
+        yield Fault(line, f"'{where}.event' is missing", "name an event type, or '*'")
+    yield from _needs(where, line, "window", found.kind in spec.WINDOWED, found.window_ms)
+    yield from _needs(where, line, "half_life", found.kind == "decay", found.half_life_ms)
+    if found.kind in spec.OF_NUMBER and len(found.of) != 1:
+        yield Fault(line, f"{where}: a {found.kind} is of a number",
+                    f"write of: {' or '.join(spec.SOURCES)}")
+    if found.of and found.kind not in spec.OF_NUMBER | {"decay"}:
+        yield Fault(line, f"{where}: a {found.kind} takes no 'of'", "leave it out")
+    if found.window_ms > found.retention_ms:
+        yield Fault(line, f"{where}: the window is longer than the retention of "
+                    f"{show_span(found.retention_ms)}", "shorten the window, or keep it longer")
+
+
+def _needs(where: str, line: int, key: str, is_needed: bool, value: int) -> Iterable[Fault]:
+    if is_needed and not value:
+        yield Fault(line, f"'{where}.{key}' is missing", f"write {key}: with a span, like 7d")
+    if value and not is_needed:
+        yield Fault(line, f"'{where}.{key}' does not go with this kind", "leave it out")

@@ -1,0 +1,219 @@
+"""Layout: the declared features compiled into one fixed row, and tables for the kernel.
+
+Features that need the same thing share it: `count`, `mean` and `variance` of one event over one
+window read one ring of counts. A *cell* is such a thing with its place in the row; its signature
+says all that its bytes mean, so that rows can be brought from one layout to the next cell by cell.
+
+    stamp | fixed header | recent event ids | cells
+
+A ring is its newest tile's number and n+1 tiles: n of the window and the live one (a sawtooth: the
+window is at least W and less than W plus one tile). Source: Chronon, "Windowed tiling".
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
+from streams.engine.hashing import hash_of, signed_hash
+
+# Cell kinds: what an event does to the bytes.
+RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT = range(8)
+# What is added: 1, value in micro-units, quantity in thousandths, value squared in hundredths,
+# and decayed weights of an event and of its value.
+ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY = range(8)
+# How a feature is read from its cells.
+(READ_COUNT, READ_SUM, READ_MEAN, READ_VARIANCE, READ_MIN, READ_MAX, READ_RATE, READ_DISTINCT,
+ READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO) = range(14)
+
+EVER_MS = 1 << 60            # the tile of what is kept for ever
+DECAY_HALF_LIVES = 16        # per tile; with two tiles, what weighs less than 2**-16 is forgotten
+DECAY_TILES = 2
+HLL_TILES, HLL_REGISTERS = 5, 64
+
+# Next offset, segments, purposes, hashes of locale and tenant, newest event time, how many ids were
+# heard, and whether the segments have been stated at all.
+HEADER_WORDS = 8
+STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, STATED = range(8)
+
+# Units per 1 of a source: money in micro-units, quantities in thousandths.
+SCALE = {"value": 1_000_000, "quantity": 1_000}
+_PLAIN = {"value": VALUE, "quantity": QUANTITY}
+_SQUARE = {"value": VALUE_SQ, "quantity": QUANTITY_SQ}
+_DECAYED = {"value": DECAY_VALUE, "quantity": DECAY_QUANTITY}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A piece of the row. `at`: byte offset; `tile_ms`, `tiles`: of rings."""
+
+    signature: str
+    kind: int
+    adds: int
+    event: str
+    where: tuple[str, str] | tuple[()]
+    tile_ms: int
+    tiles: int
+    half_life_ms: int
+    at: int
+    size: int
+
+
+# Columns of `Layout.ops`: a cell and what is added to it.
+(O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_FIELD, O_WHERE) = range(8)
+# Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
+# ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
+# is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
+(R_HOW, R_A, R_B, R_C, R_TIMES, R_WIDTH16, R_TILE_MS, R_TILES, R_SCALE, R_HALF_LIFE_MS, R_WINDOW_MS,
+ R_MAX_AGE_MS) = range(12)
+
+Table = npt.NDArray[np.int64]
+
+
+class Layout:
+    """`wide`: 64-bit tiles also for counts (rows of groups, which hear everybody's events).
+
+    `recent_ids`: how many event ids a row remembers against repeats by producers.
+    """
+
+    def __init__(self, specs: tuple[FeatureSpec, ...], *, wide: bool = False,
+                 recent_ids: int = 16, where_fields: tuple[str, ...] = ()) -> None:
+        self.specs, self.wide, self.recent_ids = specs, wide, recent_ids
+        self.by_name = {spec.name: i for i, spec in enumerate(specs)}
+        self.where_fields = where_fields
+        self.recent_at = 8 * HEADER_WORDS
+        self._end = self.recent_at + 8 * recent_ids
+        self.cells: dict[str, Cell] = {}
+        self._reads = [self._compile(spec) for spec in specs]
+        self.row_bytes = self._end
+        self.id = zlib.crc32(self.description.encode())
+
+    @cached_property
+    def description(self) -> str:
+        """What the bytes of a row mean: one line a cell. Rows of equal description are alike."""
+        lines = [f"recent {self.recent_ids}"]
+        lines += [f"{c.at} {c.size} {c.signature}" for c in self.cells.values()]
+        return "\n".join(lines)
+
+    @cached_property
+    def types(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the event types that features name. An event's type is its position here plus
+        one; 0 is every other type."""
+        return np.array([hash_of(name) for name in self.names_of_types()[1:]], np.uint64)
+
+    @cached_property
+    def _ops_by_type(self) -> list[list[Cell]]:
+        return [[cell for cell in self.cells.values() if cell.event in ("*", event)]
+                for event in self.names_of_types()]
+
+    @cached_property
+    def op_starts(self) -> Table:
+        """The ops of type t are op_starts[t] to op_starts[t + 1]."""
+        return np.cumsum([0, *map(len, self._ops_by_type)]).astype(np.int64)
+
+    @cached_property
+    def ops(self) -> Table:
+        """Cells as a table, by event type; a cell of any event stands with every type."""
+        rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms,
+                 self.where_fields.index(c.where[0]) if c.where else -1,
+                 signed_hash(c.where[1]) if c.where else 0)
+                for cells in self._ops_by_type for c in cells]
+        return np.array(rows, np.int64).reshape(len(rows), 8)
+
+    @cached_property
+    def reads(self) -> Table:
+        """Features in the order of `specs`: how each is read from its cells."""
+        return np.array(self._reads, np.int64).reshape(len(self._reads), 12)
+
+    def types_of(self, features: Iterable[int]) -> npt.NDArray[np.bool_]:
+        """By type, as in `Ops.types` with every other type first: may it change one of them?"""
+        events = {self.specs[f].event for f in features}
+        return np.array(["*" in events or name in events for name in self.names_of_types()])
+
+    def names_of_types(self) -> tuple[str, ...]:
+        """Event types in the order of `Ops.types`; '' stands first, for every other type."""
+        return ("", *sorted({c.event for c in self.cells.values()} - {"*"}))
+
+    def _cell(self, kind: int, adds: int, spec: FeatureSpec, *, tile_ms: int = EVER_MS,
+              tiles: int = 1, half_life_ms: int = 0) -> Cell:
+        where = "=".join(spec.where)
+        signature = (f"{kind}/{adds} {spec.event}[{where}] tile={tile_ms} tiles={tiles} "
+                     f"half={half_life_ms}")
+        found = self.cells.get(signature)
+        if found is None:
+            size = _size(kind, tiles)
+            found = Cell(signature, kind, adds, spec.event, spec.where, tile_ms, tiles,
+                         half_life_ms, self._end, size)
+            self._end += size
+            self.cells[signature] = found
+        return found
+
+    def _compile(self, spec: FeatureSpec) -> tuple[int, ...]:
+        """Make the cells of a feature; returns its row of `Reads`."""
+        if spec.kind == "ratio":
+            a, b = (self.by_name[name] for name in spec.of)
+            return (READ_RATIO, a, b, 0, 0, 0, 0, 0, 1, 0, 0, spec.max_age_ms)
+        times = self._cell(TIMES, ONE, spec)
+        how, main, second, third = self._cells_of(spec, times)
+        scale = SCALE[spec.of[0]] if spec.of else 1
+        return (how, main.at, second.at, third.at, times.at, int(main.kind == RING16), main.tile_ms,
+                main.tiles, scale, spec.half_life_ms, spec.window_ms, spec.max_age_ms)
+
+    def _cells_of(self, spec: FeatureSpec, times: Cell) -> tuple[int, Cell, Cell, Cell]:
+        of = spec.of[0] if spec.of else ""
+        if spec.kind in ("lifetime", "since", "mean_gap"):
+            how = {"lifetime": READ_LIFETIME, "since": READ_SINCE, "mean_gap": READ_GAP}[spec.kind]
+            return how, times, times, times
+        if spec.kind in ("first", "last"):
+            kind = FIRST if spec.kind == "first" else LAST
+            return READ_NUMBER, self._cell(kind, _PLAIN[of], spec), times, times
+        if spec.kind == "decay":
+            tile_ms = DECAY_HALF_LIVES * spec.half_life_ms
+            cell = self._cell(RING, _DECAYED[of] if of else DECAY_ONE, spec, tile_ms=tile_ms,
+                              tiles=DECAY_TILES, half_life_ms=spec.half_life_ms)
+            return READ_DECAY, cell, times, times
+        return self._windowed(spec, of, times)
+
+    def _windowed(self, spec: FeatureSpec, of: str, times: Cell) -> tuple[int, Cell, Cell, Cell]:
+        tile_ms, tiles = spec.window_tiles()
+        if spec.kind == "distinct":
+            # Five coarse tiles for the estimate; the exact set needs no tiles.
+            return READ_DISTINCT, self._cell(DISTINCT, ONE, spec, tile_ms=spec.window_ms // 4,
+                                             tiles=HLL_TILES), times, times
+        if spec.kind in ("min", "max"):
+            kind, how = (MIN, READ_MIN) if spec.kind == "min" else (MAX, READ_MAX)
+            cell = self._cell(kind, _PLAIN[of], spec, tile_ms=tile_ms, tiles=tiles)
+            return how, cell, times, times
+
+        def ring(kind: int, adds: int) -> Cell:
+            return self._cell(kind, adds, spec, tile_ms=tile_ms, tiles=tiles)
+
+        if spec.kind == "sum":
+            return READ_SUM, ring(RING, _PLAIN[of]), times, times
+        count = ring(RING if self.wide or spec.kind in ("mean", "variance") else RING16, ONE)
+        if spec.kind == "count":
+            return READ_COUNT, count, times, times
+        if spec.kind == "rate":
+            return READ_RATE, count, times, times
+        if spec.kind == "mean":
+            return READ_MEAN, ring(RING, _PLAIN[of]), count, count
+        return READ_VARIANCE, ring(RING, _SQUARE[of]), ring(RING, _PLAIN[of]), count
+
+
+def _size(kind: int, tiles: int) -> int:
+    """Bytes of a cell, a multiple of 8. Every ring begins with its newest tile's number."""
+    if kind == RING16:
+        return 8 + (2 * tiles + 7) // 8 * 8
+    if kind == TIMES:
+        return 24                                   # first, last, how many
+    if kind in (FIRST, LAST):
+        return 24                                   # event time, offset + 1, number
+    if kind == DISTINCT:
+        return 16 * EXACT_DISTINCT_MAX + 8 + HLL_TILES * HLL_REGISTERS
+    return 8 + 8 * tiles

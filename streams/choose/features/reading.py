@@ -1,0 +1,306 @@
+"""Reading: the value of a feature as of a moment, with its age; and when time alone changes it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from streams.choose.features.layout import (
+    EVER_MS,
+    HLL_REGISTERS,
+    HLL_TILES,
+    R_A,
+    R_B,
+    R_C,
+    R_HALF_LIFE_MS,
+    R_HOW,
+    R_MAX_AGE_MS,
+    R_SCALE,
+    R_TILE_MS,
+    R_TILES,
+    R_TIMES,
+    R_WIDTH16,
+    R_WINDOW_MS,
+    READ_COUNT,
+    READ_DECAY,
+    READ_DISTINCT,
+    READ_GAP,
+    READ_LIFETIME,
+    READ_MAX,
+    READ_MEAN,
+    READ_MIN,
+    READ_RATE,
+    READ_RATIO,
+    READ_SINCE,
+    READ_SUM,
+    READ_VARIANCE,
+)
+from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.choose.features.updating import DECAY_UNITS
+from streams.kernel.moments import DAY_MS, HOUR_MS
+
+NO_AGE = -1
+
+
+@njit(cache=True, nogil=True)
+def _span(head, tiles, tile_ms, at_ms):
+    """First and last tile of the window that ends at `at_ms`, of those that the ring still has."""
+    now = at_ms // tile_ms
+    return max(now - tiles + 1, head - tiles + 1), min(now, head)
+
+
+@njit(cache=True, nogil=True)
+def _total(i64, slot, at, tiles, tile_ms, at_ms):
+    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    base, total = at // 8 + 1, np.int64(0)
+    if last - first == tiles - 1:              # the whole ring, in whatever order it lies
+        for j in range(tiles):
+            total += i64[slot, base + j]
+        return total
+    j = first % tiles                          # one division: the rest goes round by itself
+    for _ in range(first, last + 1):
+        total += i64[slot, base + j]
+        j = j + 1 if j + 1 < tiles else 0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _total16(u16, i64, slot, at, tiles, tile_ms, at_ms):
+    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    base, total = (at + 8) // 2, np.int64(0)
+    if last - first == tiles - 1:
+        for j in range(tiles):
+            total += u16[slot, base + j]
+        return total
+    j = first % tiles
+    for _ in range(first, last + 1):
+        total += u16[slot, base + j]
+        j = j + 1 if j + 1 < tiles else 0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _extreme(i64, slot, at, tiles, tile_ms, at_ms, least):
+    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    found = np.int64(0)
+    for tile in range(first, last + 1):
+        kept = i64[slot, at // 8 + 1 + tile % tiles]
+        if kept != 0 and (found == 0 or (kept < found if least else kept > found)):
+            found = kept
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _decayed(i64, slot, at, tiles, tile_ms, half_life_ms, at_ms):
+    """Weights fall from each event on; what lies after `at_ms` in its own tile counts as now."""
+    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    total = 0.0
+    for tile in range(first, last + 1):
+        total += (i64[slot, at // 8 + 1 + tile % tiles]
+                  * 2.0 ** ((tile * tile_ms - at_ms) / half_life_ms))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _distinct(u8, i64, slot, at, tile_ms, window_ms, at_ms):
+    """Exact while the set holds all items of the window, else the estimate of the registers."""
+    inside, kept = 0, 0
+    for j in range(EXACT_DISTINCT_MAX):
+        seen_ms = i64[slot, at // 8 + 2 * j]
+        if seen_ms != 0:
+            kept += 1
+            if at_ms - window_ms < seen_ms <= at_ms:
+                inside += 1
+    if kept < EXACT_DISTINCT_MAX or inside < kept:
+        return np.float64(inside)
+    base = at + 16 * EXACT_DISTINCT_MAX
+    first, last = _span(i64[slot, base // 8], HLL_TILES, tile_ms, at_ms)
+    harmonic, zeros = 0.0, 0
+    for r in range(HLL_REGISTERS):
+        rank = 0
+        for tile in range(first, last + 1):
+            rank = max(rank, u8[slot, base + 8 + (tile % HLL_TILES) * HLL_REGISTERS + r])
+        harmonic += 2.0 ** -rank
+        zeros += rank == 0
+    m = float(HLL_REGISTERS)
+    estimate = 0.709 * m * m / harmonic
+    if estimate <= 2.5 * m and zeros > 0:
+        estimate = m * math.log(m / zeros)
+    return max(math.floor(estimate + 0.5), float(inside))
+
+
+@njit(cache=True, nogil=True)
+def _count(rd, u8, u16, i64, slot, f, at_ms):
+    if rd[f, R_WIDTH16]:
+        return _total16(u16, i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
+    return _total(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
+
+
+@njit(cache=True, nogil=True)
+def _moments(rd, u8, u16, i64, slot, f, at_ms):
+    """(value, has one) of a mean or a variance, from rings of sums and counts."""
+    tiles, tile_ms = rd[f, R_TILES], rd[f, R_TILE_MS]
+    if rd[f, R_HOW] == READ_MEAN:
+        count = _total(i64, slot, rd[f, R_B], tiles, tile_ms, at_ms)
+        total = _total(i64, slot, rd[f, R_A], tiles, tile_ms, at_ms)
+        return (total / rd[f, R_SCALE] / count, True) if count else (0.0, False)
+    count = _total(i64, slot, rd[f, R_C], tiles, tile_ms, at_ms)
+    if count == 0:
+        return 0.0, False
+    mean = _total(i64, slot, rd[f, R_B], tiles, tile_ms, at_ms) / rd[f, R_SCALE] / count
+    # Squares are of hundredths for money, of thousandths for quantities.
+    unit = 100.0 if rd[f, R_SCALE] == 1_000_000 else rd[f, R_SCALE]
+    square = _total(i64, slot, rd[f, R_A], tiles, tile_ms, at_ms) / unit / unit / count
+    return max(square - mean * mean, 0.0), True
+
+
+@njit(cache=True, nogil=True)
+def _of_times(rd, u8, u16, i64, slot, f, at_ms):
+    """(value, has one) of what is read from first and last time and the number of events."""
+    w = rd[f, R_TIMES] // 8
+    first, last, count = i64[slot, w], i64[slot, w + 1], i64[slot, w + 2]
+    how = rd[f, R_HOW]
+    if how == READ_LIFETIME:
+        return float(count), True
+    if how == READ_SINCE:
+        return max(0.0, float(at_ms - last)) / DAY_MS, last != 0
+    if how == READ_GAP:
+        return ((last - first) / (count - 1) / DAY_MS, True) if count >= 2 else (0.0, False)
+    return i64[slot, rd[f, R_A] // 8 + 2] / rd[f, R_SCALE], last != 0
+
+
+@njit(cache=True, nogil=True)
+def _value(rd, u8, u16, i64, slot, f, at_ms):
+    how = rd[f, R_HOW]
+    if how == READ_COUNT:
+        return float(_count(rd, u8, u16, i64, slot, f, at_ms)), True
+    if how == READ_SUM:
+        return (_total(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
+                / rd[f, R_SCALE]), True
+    if how == READ_RATE:
+        return _count(rd, u8, u16, i64, slot, f, at_ms) * HOUR_MS / rd[f, R_WINDOW_MS], True
+    if how == READ_DECAY:
+        unit = DECAY_UNITS if rd[f, R_SCALE] == 1 else rd[f, R_SCALE]
+        return _decayed(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS],
+                        rd[f, R_HALF_LIFE_MS], at_ms) / unit, True
+    if how == READ_DISTINCT:
+        return _distinct(u8, i64, slot, rd[f, R_A], rd[f, R_TILE_MS], rd[f, R_WINDOW_MS],
+                         at_ms), True
+    if how in (READ_MIN, READ_MAX):
+        kept = _extreme(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms,
+                        how == READ_MIN)
+        return (kept - (kept > 0)) / rd[f, R_SCALE], kept != 0
+    if how in (READ_MEAN, READ_VARIANCE):
+        return _moments(rd, u8, u16, i64, slot, f, at_ms)
+    return _of_times(rd, u8, u16, i64, slot, f, at_ms)
+
+
+@njit(cache=True, nogil=True)
+def read(rd, u8, u16, i64, slot, f, at_ms):
+    """(value, has one, age in ms or NO_AGE) of feature `f` as of `at_ms`.
+
+    No value: nothing was heard that has one, or the newest event is older than max_age.
+    """
+    if rd[f, R_HOW] == READ_RATIO:
+        above, has_above, age_a = _plain(rd, u8, u16, i64, slot, rd[f, R_A], at_ms)
+        below, has_below, age_b = _plain(rd, u8, u16, i64, slot, rd[f, R_B], at_ms)
+        age = max(age_a, age_b)
+        if not has_above or not has_below or below == 0.0 or (0 < rd[f, R_MAX_AGE_MS] < age):
+            return 0.0, False, age
+        return above / below, True, age
+    return _plain(rd, u8, u16, i64, slot, f, at_ms)
+
+
+@njit(cache=True, nogil=True)
+def _plain(rd, u8, u16, i64, slot, f, at_ms):
+    last = i64[slot, rd[f, R_TIMES] // 8 + 1]
+    age = NO_AGE if last == 0 else max(0, at_ms - last)
+    if 0 < rd[f, R_MAX_AGE_MS] < age:
+        return 0.0, False, age
+    value, has = _value(rd, u8, u16, i64, slot, f, at_ms)
+    return value, has, age
+
+
+@njit(cache=True, nogil=True)
+def read_all(rd, u8, u16, i64, slot, at_ms, values, ages):
+    """Fill `values` (nan: none) and `ages` for every feature."""
+    for f in range(len(rd)):
+        value, has, age = read(rd, u8, u16, i64, slot, f, at_ms)
+        values[f] = value if has else np.nan
+        ages[f] = age
+
+
+@njit(cache=True, nogil=True)
+def _next_of_ring(rd, u8, u16, i64, slot, f, at_ms):
+    """When the oldest tile that holds anything leaves the window; EVER_MS: never."""
+    at, tiles, tile_ms = rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS]
+    head = i64[slot, at // 8]
+    if head == 0:
+        return EVER_MS
+    first, _ = _span(head, tiles, tile_ms, at_ms)
+    j = first % tiles
+    for tile in range(first, head + 1):
+        held = (u16[slot, (at + 8) // 2 + j] != 0 if rd[f, R_WIDTH16]
+                else i64[slot, at // 8 + 1 + j] != 0)
+        if held and (tile + tiles) * tile_ms > at_ms:
+            return (tile + tiles) * tile_ms
+        j = j + 1 if j + 1 < tiles else 0
+    return EVER_MS
+
+
+@njit(cache=True, nogil=True)
+def _next_of_set(rd, u8, u16, i64, slot, f, at_ms):
+    """When the oldest item inside the window leaves it, or a tile of the estimate does."""
+    found, window_ms, inside = np.int64(EVER_MS), rd[f, R_WINDOW_MS], 0
+    for j in range(EXACT_DISTINCT_MAX):
+        seen_ms = i64[slot, rd[f, R_A] // 8 + 2 * j]
+        if seen_ms != 0 and seen_ms + window_ms > at_ms:
+            found = min(found, seen_ms + window_ms)
+            inside += 1
+    if inside < EXACT_DISTINCT_MAX:
+        return found
+    tile_ms = rd[f, R_TILE_MS]
+    return min(found, (at_ms // tile_ms + 1) * tile_ms)
+
+
+@njit(cache=True, nogil=True)
+def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
+    """When feature `f`, left alone, reaches `number`: times since go up, decayed sums go down."""
+    if rd[f, R_HOW] == READ_SINCE:
+        last = i64[slot, rd[f, R_TIMES] // 8 + 1]
+        return np.int64(last + number * DAY_MS) if last else np.int64(EVER_MS)
+    if rd[f, R_HOW] == READ_DECAY and number > 0.0:
+        value, has = _value(rd, u8, u16, i64, slot, f, at_ms)
+        if has and value > number:
+            span_ms = rd[f, R_HALF_LIFE_MS] * math.log2(value / number)
+            # One millisecond on: where the value is `number` to the bit, rounding decides.
+            return at_ms + np.int64(math.ceil(span_ms)) + 1
+    return np.int64(EVER_MS)
+
+
+@njit(cache=True, nogil=True)
+def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
+    """The next moment after `at_ms` at which time alone may change a watched feature; EVER_MS.
+
+    watched     indices of features (of a ratio: of its parts)
+    crossings   rows (feature, number): what a feature is compared with
+    """
+    found = np.int64(EVER_MS)
+    for k in range(len(watched)):
+        f = watched[k]
+        how = rd[f, R_HOW]
+        if how == READ_DISTINCT:
+            found = min(found, _next_of_set(rd, u8, u16, i64, slot, f, at_ms))
+        elif how < READ_LIFETIME:
+            found = min(found, _next_of_ring(rd, u8, u16, i64, slot, f, at_ms))
+        last = i64[slot, rd[f, R_TIMES] // 8 + 1]
+        if last and rd[f, R_MAX_AGE_MS] and last + rd[f, R_MAX_AGE_MS] + 1 > at_ms:
+            found = min(found, last + rd[f, R_MAX_AGE_MS] + 1)
+    for k in range(len(crossings)):
+        f = int(crossings[k, 0])
+        moment = _next_crossing(rd, u8, u16, i64, slot, f, crossings[k, 1], at_ms)
+        if moment > at_ms:
+            found = min(found, moment)
+    return found

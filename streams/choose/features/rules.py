@@ -1,0 +1,134 @@
+"""Rules: conditions over features and segments, compiled to postfix for the kernel.
+
+The truth is that of `streams.playbooks.conditions.holds`, which tests hold it against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, uint64
+
+from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, Layout
+from streams.choose.features.reading import read
+from streams.kernel.errors import KairosError
+from streams.playbooks.conditions import COMPARES
+from streams.playbooks.model import Condition
+
+RULES_MAX = 62               # members of a mask; a sign bit is left alone
+_DEPTH_MAX = 60
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT = range(5)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature or segment; compare).
+
+    numbers     what a step compares with
+    watched     features that decide (of a ratio: its parts)
+    crossings   (feature, number) of every comparison
+    """
+
+    starts: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64]
+    watched: npt.NDArray[np.int64]
+    crossings: npt.NDArray[np.float64]
+
+
+def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence[str]) -> Rules:
+    """`segments[r]` is the name by which later rules may ask for rule r.
+
+    Raises KairosError when there are too many rules, or one is too deep.
+    """
+    if len(rules) > RULES_MAX:
+        raise KairosError(f"{len(rules)} segments", f"declare at most {RULES_MAX}")
+    steps: list[tuple[int, int, int, float]] = []
+    starts = [0]
+    for rule in rules:
+        _emit(rule, layout, list(segments), steps, 0)
+        starts.append(len(steps))
+    compared = [(arg, number) for step, arg, _, number in steps if step == _FEATURE]
+    watched = {part for feature, _ in compared for part in _parts(feature, layout)}
+    return Rules(np.array(starts, np.int64),
+                 np.array([s[:3] for s in steps], np.int64).reshape(len(steps), 3),
+                 np.array([s[3] for s in steps], np.float64), np.array(sorted(watched), np.int64),
+                 np.array(compared, np.float64).reshape(len(compared), 2))
+
+
+def _parts(feature: int, layout: Layout) -> tuple[int, ...]:
+    read_as = layout.reads[feature]
+    if read_as[R_HOW] == READ_RATIO:
+        return int(read_as[R_A]), int(read_as[R_B])
+    return (feature,)
+
+
+def _emit(rule: Condition, layout: Layout, segments: list[str],
+          steps: list[tuple[int, int, int, float]], depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise KairosError("a condition is nested too deeply", f"at most {_DEPTH_MAX} levels")
+    if rule.op == "feature":
+        steps.append((_FEATURE, layout.by_name[rule.name], COMPARES.index(rule.compare),
+                      rule.number))
+    elif rule.op == "segment":
+        steps.append((_SEGMENT, segments.index(rule.name), 0, 0.0))
+    else:
+        # Pairwise, so that the stack of truths stays shallow however long a list is.
+        code = {"all": _ALL, "any": _ANY, "not": _NOT}[rule.op]
+        for n, part in enumerate(rule.parts):
+            _emit(part, layout, segments, steps, depth + 1)
+            if n or code == _NOT:
+                steps.append((code, 0, 0, 0.0))
+
+
+@njit(cache=True, nogil=True)
+def _compares(compare, value, number):
+    if compare == 0:
+        return value >= number
+    if compare == 1:
+        return value <= number
+    if compare == 2:
+        return value > number
+    if compare == 3:
+        return value < number
+    return value == number
+
+
+@njit(cache=True, nogil=True)
+def _holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask):
+    """The truth of one rule as of `at_ms`, for a member of the segments in `mask`."""
+    stack = uint64(0)
+    one = uint64(1)
+    for s in range(first, last):
+        step = steps[s, 0]
+        if step == _FEATURE:
+            value, has, _ = read(rd, u8, u16, i64, slot, steps[s, 1], at_ms)
+            truth = has and _compares(steps[s, 2], value, numbers[s])
+            stack = (stack << one) | (one if truth else uint64(0))
+        elif step == _SEGMENT:
+            stack = (stack << one) | ((uint64(mask) >> uint64(steps[s, 1])) & one)
+        elif step == _NOT:
+            stack ^= one
+        else:
+            b = stack & one
+            stack >>= one
+            if step == _ALL:
+                stack &= b | ~one
+            else:
+                stack |= b
+    return (stack & one) == one
+
+
+@njit(cache=True, nogil=True)
+def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms):
+    """Bit r is set when rule r holds; a rule may ask for those before it."""
+    mask = np.int64(0)
+    for r in range(len(starts) - 1):
+        if _holds(steps, numbers, starts[r], starts[r + 1], rd, u8, u16, i64, slot, at_ms, mask):
+            mask |= np.int64(1) << np.int64(r)
+    return mask
+
+

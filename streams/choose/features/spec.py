@@ -1,0 +1,74 @@
+"""What a feature is: a declared, versioned definition, and what may be declared.
+
+kind        of what is heard within the window                                     needs
+count       how many events                                                        window
+sum         of `of`                                                                window, of
+mean        sum / count                                                            window, of
+variance    of `of`, as of a population                                            window, of
+min, max    of `of`                                                                window, of
+rate        events per hour                                                        window
+distinct    how many different items; exact up to 16 at once, beyond that HyperLogLog  window
+decay       sum of weights that halve every half_life (of events, or of `of`)      half_life
+lifetime    how many events ever
+since       days since the last event
+first, last `of` the first and last event (by event time, then offset)             of
+mean_gap    mean days between events
+ratio       one feature divided by another                                         of: [a, b]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
+
+WINDOWED: Final = frozenset({"count", "sum", "mean", "variance", "min", "max", "rate", "distinct"})
+KINDS: Final = WINDOWED | {"decay", "lifetime", "since", "first", "last", "mean_gap", "ratio"}
+OF_NUMBER: Final = frozenset({"sum", "mean", "variance", "min", "max", "first", "last"})
+SOURCES: Final = ("value", "quantity")          # numbers of an event that can be counted with
+FILTERS: Final = ("item_id", "category", "source", "currency", "country")
+WINDOW_MS_MIN, WINDOW_MS_MAX = 5 * MINUTE_MS, 400 * DAY_MS
+HALF_LIFE_MS_MIN, HALF_LIFE_MS_MAX = MINUTE_MS, 100 * DAY_MS
+EXACT_DISTINCT_MAX = 16
+
+_TILES_MS = ((HOUR_MS, 5 * MINUTE_MS), (DAY_MS, HOUR_MS), (7 * DAY_MS, 6 * HOUR_MS),
+             (30 * DAY_MS, DAY_MS), (90 * DAY_MS, 3 * DAY_MS))
+
+
+def tile_ms_of(window_ms: int) -> int:
+    """Width of the tiles of a window: about a thirtieth of it, in round units."""
+    for limit, tile in _TILES_MS:
+        if window_ms <= limit:
+            return tile
+    return 7 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """One declared feature. Spans in ms, 0: not given.
+
+    event        event type it is made of; '*' is any
+    of           `value` (money, in units) or `quantity`; for a ratio two feature names
+    where        (field, text) that the event must match, or ()
+    max_age_ms   when the newest event is older than this at reading time, there is no value
+    """
+
+    name: str
+    event: str
+    kind: str
+    window_ms: int = 0
+    max_age_ms: int = 0
+    of: tuple[str, ...] = ()
+    half_life_ms: int = 0
+    where: tuple[str, str] | tuple[()] = ()
+    purpose: str = "personalise"
+    retention_ms: int = 0
+
+    def matches(self, event_type: str) -> bool:
+        return self.event in ("*", event_type)
+
+    def window_tiles(self) -> tuple[int, int]:
+        """(width of a tile, tiles): the window, in whole tiles, and the live one."""
+        tile_ms = tile_ms_of(self.window_ms)
+        return tile_ms, -(-self.window_ms // tile_ms) + 1

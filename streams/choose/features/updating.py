@@ -1,0 +1,219 @@
+"""Updating: one event goes into one row. Compiled; the plain twin is `tests/choose/twin.py`.
+
+Every cell is commutative in the events: shuffled and late ones end in the same bytes. That is why
+money is added in whole units, and why decay is too: an event at time t adds 2**((t - tile) / half
+life), rounded to 1/2**20, to the tile that holds t; reading weighs the tiles. (Forward decay:
+Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009.)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, uint64
+
+from streams.choose.features.layout import (
+    DECAY_ONE,
+    DECAY_QUANTITY,
+    DECAY_VALUE,
+    DISTINCT,
+    FIRST,
+    HLL_REGISTERS,
+    HLL_TILES,
+    LAST,
+    MAX,
+    MIN,
+    O_ADDS,
+    O_AT,
+    O_FIELD,
+    O_HALF_LIFE_MS,
+    O_KIND,
+    O_TILE_MS,
+    O_TILES,
+    O_WHERE,
+    QUANTITY,
+    QUANTITY_SQ,
+    RING,
+    RING16,
+    TIMES,
+    VALUE,
+    VALUE_SQ,
+)
+from streams.choose.features.spec import EXACT_DISTINCT_MAX
+
+DECAY_UNITS = 1 << 20        # fixed point of decayed counts; decayed sums are in the source's units
+_TILE16_MAX = 65_535
+
+
+@njit(cache=True, nogil=True)
+def type_of(types, event_type):
+    """Position of an event type's hash among those that features name; 0: none of them."""
+    for t in range(len(types)):
+        if types[t] == event_type:
+            return t + 1
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms):
+    if adds == VALUE:
+        return value_micros
+    if adds == QUANTITY:
+        return quantity
+    if adds == VALUE_SQ:
+        hundredths = value_micros // 10_000
+        return hundredths * hundredths
+    if adds == QUANTITY_SQ:
+        return quantity * quantity
+    if adds in (DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY):
+        weight = 2.0 ** ((event_ms % tile_ms) / half_life_ms)
+        if adds == DECAY_ONE:
+            return np.int64(math.floor(weight * DECAY_UNITS + 0.5))
+        return np.int64(math.floor(
+            weight * (value_micros if adds == DECAY_VALUE else quantity) + 0.5))
+    return np.int64(1)
+
+
+@njit(cache=True, nogil=True)
+def _open(i64, slot, head_at, tile, tiles):
+    """Move a ring of 64-bit tiles on so that it holds `tile`; False when it lies behind it."""
+    head = i64[slot, head_at]
+    if tile > head:
+        for t in range(max(head + 1, tile - tiles + 1), tile + 1):
+            i64[slot, head_at + 1 + t % tiles] = 0
+        i64[slot, head_at] = tile
+        return True
+    return tile > head - tiles
+
+
+@njit(cache=True, nogil=True)
+def _add16(u16, i64, slot, at, tile, tiles):
+    head_at, first = at // 8, (at + 8) // 2
+    head = i64[slot, head_at]
+    if tile > head:
+        for t in range(max(head + 1, tile - tiles + 1), tile + 1):
+            u16[slot, first + t % tiles] = 0
+        i64[slot, head_at] = tile
+    elif tile <= head - tiles:
+        return
+    if u16[slot, first + tile % tiles] < _TILE16_MAX:
+        u16[slot, first + tile % tiles] += 1
+
+
+@njit(cache=True, nogil=True)
+def _times(i64, slot, w, event_ms):
+    if i64[slot, w] == 0 or event_ms < i64[slot, w]:
+        i64[slot, w] = event_ms
+    i64[slot, w + 1] = max(i64[slot, w + 1], event_ms)
+    i64[slot, w + 2] += 1
+
+
+@njit(cache=True, nogil=True)
+def _keep_number(i64, slot, w, event_ms, offset, number, last):
+    """The number of the first or last event; of two at one time the offset decides."""
+    kept_ms, kept_offset = i64[slot, w], i64[slot, w + 1] - 1
+    later = event_ms > kept_ms or (event_ms == kept_ms and offset > kept_offset)
+    if kept_ms == 0 or later == last:
+        i64[slot, w], i64[slot, w + 1], i64[slot, w + 2] = event_ms, offset + 1, number
+
+
+@njit(cache=True, nogil=True)
+def _remember_item(i64, slot, w, item, event_ms):
+    """Keep the newest time of each item, of the newest EXACT_DISTINCT_MAX items, newest first.
+
+    Pairs (time, hash). Whatever the order of arrival, what is kept is the top of all items by
+    newest time.
+    """
+    k = EXACT_DISTINCT_MAX
+    found = k - 1
+    for j in range(k):
+        if i64[slot, w + 2 * j] != 0 and uint64(i64[slot, w + 2 * j + 1]) == item:
+            if i64[slot, w + 2 * j] >= event_ms:
+                return
+            found = j
+            break
+    # `found` is the item's own place, or the last, whose item makes room if it is older.
+    last_ms, last = i64[slot, w + 2 * found], uint64(i64[slot, w + 2 * found + 1])
+    if last != item and last_ms != 0 and (event_ms < last_ms
+                                          or (event_ms == last_ms and item > last)):
+        return
+    j = found
+    while j > 0:
+        before_ms, before = i64[slot, w + 2 * j - 2], uint64(i64[slot, w + 2 * j - 1])
+        if before_ms != 0 and (before_ms > event_ms or (before_ms == event_ms and before < item)):
+            break
+        i64[slot, w + 2 * j], i64[slot, w + 2 * j + 1] = before_ms, np.int64(before)
+        j -= 1
+    i64[slot, w + 2 * j], i64[slot, w + 2 * j + 1] = event_ms, np.int64(item)
+
+
+@njit(cache=True, nogil=True)
+def _estimate_item(u8, i64, slot, at, tile, item):
+    """HyperLogLog registers a tile. Source: Flajolet, Fusy, Gandouet, Meunier, AofA 2007."""
+    head_at, first = at // 8, at + 8
+    head = i64[slot, head_at]
+    if tile > head:
+        for t in range(max(head + 1, tile - HLL_TILES + 1), tile + 1):
+            base = first + (t % HLL_TILES) * HLL_REGISTERS
+            u8[slot, base:base + HLL_REGISTERS] = 0
+        i64[slot, head_at] = tile
+    elif tile <= head - HLL_TILES:
+        return
+    register = (first + (tile % HLL_TILES) * HLL_REGISTERS
+                + np.int64(item & uint64(HLL_REGISTERS - 1)))
+    rest, rank = item >> uint64(6), 1
+    while rank < 58 and rest & uint64(1) == uint64(0):
+        rest >>= uint64(1)
+        rank += 1
+    if rank > u8[slot, register]:
+        u8[slot, register] = rank
+
+
+@njit(cache=True, nogil=True)
+def _extreme(i64, slot, at, tile, tiles, number, kind):
+    """Least or greatest number a tile, kept plus one above its sign so that 0 means none."""
+    if not _open(i64, slot, at // 8, tile, tiles):
+        return
+    where = at // 8 + 1 + tile % tiles
+    kept = i64[slot, where]
+    shifted = number + 1 if number >= 0 else number
+    if kept == 0 or (shifted < kept if kind == MIN else shifted > kept):
+        i64[slot, where] = shifted
+
+
+@njit(cache=True, nogil=True)
+def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_micros, quantity,
+           fields, items, first_item, last_item):
+    """Take one event into row `slot`.
+
+    ops       `Layout.ops`; those of the event's type are first_op to last_op
+    quantity  in thousandths; `fields`: hashes of the event's `Layout.where_fields`
+    items     hashes; the event's own are items[first_item:last_item]
+    """
+    for op in range(first_op, last_op):
+        field = ops[op, O_FIELD]
+        if field >= 0 and fields[field] != ops[op, O_WHERE]:
+            continue
+        kind, at, tile_ms, tiles = (ops[op, O_KIND], ops[op, O_AT], ops[op, O_TILE_MS],
+                                    ops[op, O_TILES])
+        if kind == RING16:
+            _add16(u16, i64, slot, at, event_ms // tile_ms, tiles)
+        elif kind == TIMES:
+            _times(i64, slot, at // 8, event_ms)
+        elif kind == DISTINCT:
+            for k in range(first_item, last_item):
+                _remember_item(i64, slot, at // 8, items[k], event_ms)
+                _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX, event_ms // tile_ms,
+                               items[k])
+        else:
+            amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
+                             ops[op, O_HALF_LIFE_MS])
+            if kind == RING:
+                tile = event_ms // tile_ms
+                if _open(i64, slot, at // 8, tile, tiles):
+                    i64[slot, at // 8 + 1 + tile % tiles] += amount
+            elif kind in (MIN, MAX):
+                _extreme(i64, slot, at, event_ms // tile_ms, tiles, amount, kind)
+            elif kind in (FIRST, LAST):
+                _keep_number(i64, slot, at // 8, event_ms, offset, amount, kind == LAST)

@@ -1,0 +1,297 @@
+"""Kernel: a batch of events goes through features and segments; is any of them of interest?
+
+Compiled. It goes on, event by event and in the order of the log, and notes the events that somebody
+must look at (one enters or leaves a segment, a playbook listens to its type, it is a repeat). A
+person with such an event waits: the kernel comes back before it would take their next one, so that
+their row is exactly as of the event when it is looked at. So what is rare is handled in plain
+Python, what is frequent never leaves this loop, and the result does not depend on how the stream
+was cut into batches.
+
+Tuples of arrays are taken apart in `run`, once: inside, every access to one would count references.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, uint64
+
+from streams.choose.features import layout
+from streams.choose.features.layout import EVER_MS
+from streams.choose.features.reading import next_change
+from streams.choose.features.rules import members_mask
+from streams.choose.features.updating import type_of, update
+from streams.engine.hashing import hash64
+from streams.engine.index import find, insert
+from streams.kernel.purposes import PERSONALISE
+
+# What the kernel says of an event.
+NOTHING, DUPLICATE, EVENT = range(3)
+ALL_TYPES = 1                # in place of a type's hash: every event of the tenant is of interest
+
+_PERSONALISE = PERSONALISE
+_MASK, _PURPOSES, _LOCALE = layout.MASK, layout.PURPOSES, layout.LOCALE
+_TENANT, _NEWEST, _HEARD = layout.TENANT, layout.NEWEST, layout.HEARD
+_STATED = layout.STATED
+_RECENT = layout.HEADER_WORDS
+
+
+class Fields(NamedTuple):
+    """Which column holds what."""
+
+    event_id: int
+    tenant: int
+    event_type: int
+    event_ms: int
+    profile_id: int
+    value_micros: int
+    quantity: int
+    locale: int
+    purposes: int
+    origin_partition: int
+    origin_offset: int
+    origin_sequence: int
+
+
+class Batch(NamedTuple):
+    """One partition's records as columns. `usable`: the event could be read."""
+
+    raw: npt.NDArray[np.uint8]
+    numbers: npt.NDArray[np.int64]
+    doubles: npt.NDArray[np.float64]        # the same bits
+    sizes: npt.NDArray[np.int32]
+    usable: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.uint64]           # hashes; event n has those from first to last
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+
+class Program(NamedTuple):
+    """The declared features, for one kind of row. `decides[t]`: events of type t (see `type_of`)
+    may change a feature that a segment asks for."""
+
+    types: npt.NDArray[np.uint64]
+    op_starts: npt.NDArray[np.int64]
+    ops: npt.NDArray[np.int64]
+    reads: npt.NDArray[np.int64]
+    decides: npt.NDArray[np.bool_]
+
+
+class Segments(NamedTuple):
+    """`Rules`, for the kernel."""
+
+    starts: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64]
+    watched: npt.NDArray[np.int64]
+    crossings: npt.NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """Newest origin per upstream partition; see `streams.engine.records.Seen`."""
+
+    offset: npt.NDArray[np.int64]
+    sequence: npt.NDArray[np.int64]
+
+
+class Results(NamedTuple):
+    """What the kernel tells of each event that it passed: slot (-1: nothing was done with it),
+    segments before and after, and the timer to arm (0: none). `says`: see above."""
+
+    says: npt.NDArray[np.int64]
+    slot: npt.NDArray[np.int64]
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+    armed_ms: npt.NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def _is_repeat(seen_offset, seen_sequence, partition, offset, sequence):
+    if offset < seen_offset[partition] or (offset == seen_offset[partition]
+                                           and sequence <= seen_sequence[partition]):
+        return True
+    seen_offset[partition], seen_sequence[partition] = offset, sequence
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _heard(i64, slot, event_id, recent):
+    """True when the event's id is among the row's newest; else it is remembered."""
+    mark = np.int64(event_id)
+    for j in range(recent):
+        if i64[slot, _RECENT + j] == mark:
+            return True
+    if recent:
+        i64[slot, _RECENT + i64[slot, _HEARD] % recent] = mark
+        i64[slot, _HEARD] += 1
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _listens(interests, tenant, event_type):
+    for k in range(len(interests)):
+        if interests[k, 0] == tenant and (interests[k, 1] == event_type
+                                          or interests[k, 1] == uint64(ALL_TYPES)):
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _restate(starts, steps, numbers, watched, crossings, reads, u8, u16, i64, armed, slot, at_ms):
+    """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
+    i64[slot, _STATED] = 1
+    i64[slot, _MASK] = members_mask(starts, steps, numbers, reads, u8, u16, i64, slot, at_ms)
+    moment = next_change(reads, u8, u16, i64, slot, watched, crossings, at_ms)
+    if moment == EVER_MS or 0 < armed[slot] <= moment:
+        return 0
+    armed[slot] = moment
+    return moment
+
+
+@njit(cache=True, nogil=True)
+def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, offset, value,
+           quantity, fields, items, first, last):
+    """Count the event in the rows of the segments in `mask`, which were made beforehand."""
+    for r in range(len(group_slots)):
+        slot = group_slots[r]
+        if (mask >> np.int64(r)) & np.int64(1) and offset >= i64[slot, 0]:
+            update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, offset, value,
+                   quantity, fields, items, first, last)
+            i64[slot, _NEWEST] = max(i64[slot, _NEWEST], event_ms)
+            i64[slot, 0] = offset + 1
+            dirty[slot] = 1
+
+
+@njit(cache=True, nogil=True)
+def _row_of(tenants, tenant):
+    row = 0
+    while tenants[row] != tenant:
+        row += 1
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _is_new_locale(i64, slot, raw, at, size):
+    if size == 0:
+        return False
+    locale = np.int64(hash64(raw, at, size))
+    is_new = locale != i64[slot, _LOCALE]
+    i64[slot, _LOCALE] = locale
+    return is_new
+
+
+@njit(cache=True, nogil=True)
+def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, interests,
+        where_columns, recent, seen, results):
+    """Take events from `start` on; returns the number of the first that was not taken: one of a
+    person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`."""
+    raw, numbers, doubles, sizes, offsets = b.raw, b.numbers, b.doubles, b.sizes, b.offsets
+    usable, items, first_item, last_item = b.usable, b.items, b.first, b.last
+    u8, u16, i64, dirty, armed, waits = v.u8, v.u16, v.i64, v.dirty, v.armed, v.waits
+    types, starts, ops, reads, decides = (person.types, person.op_starts, person.ops,
+                                          person.reads, person.decides)
+    rule_starts, steps, compared = segments.starts, segments.steps, segments.numbers
+    watched, crossings = segments.watched, segments.crossings
+    fields = np.zeros(len(where_columns), np.int64)
+    for n in range(start, len(offsets)):
+        if not usable[n]:
+            return n
+        at, size = numbers[n, f.profile_id], sizes[n, f.profile_id]
+        h = hash64(raw, at, size)
+        slot = find(ix, raw, at, size, h)
+        if slot >= 0 and waits[slot]:
+            return n
+        if _is_repeat(seen.offset, seen.sequence, numbers[n, f.origin_partition],
+                      numbers[n, f.origin_offset], numbers[n, f.origin_sequence]):
+            continue
+        if slot < 0:
+            slot = insert(ix, raw, at, size, h)
+        offset = offsets[n]
+        if offset < i64[slot, 0]:
+            continue
+        results.slot[n] = slot
+        if _heard(i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
+            results.says[n] = DUPLICATE
+            waits[slot] = 1
+            continue
+        i64[slot, 0] = offset + 1
+        dirty[slot] = 1
+        if not numbers[n, f.purposes] & _PERSONALISE:
+            continue
+        event_type = hash64(raw, numbers[n, f.event_type], sizes[n, f.event_type])
+        for k in range(len(where_columns)):
+            fields[k] = np.int64(hash64(raw, numbers[n, where_columns[k]],
+                                        sizes[n, where_columns[k]]))
+        t, event_ms, value = type_of(types, event_type), numbers[n, f.event_ms], numbers[
+            n, f.value_micros]
+        quantity = np.int64(np.floor(doubles[n, f.quantity] * 1000.0 + 0.5))
+        update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, offset, value,
+               quantity, fields, items, first_item[n], last_item[n])
+        tenant = hash64(raw, numbers[n, f.tenant], sizes[n, f.tenant])
+        i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
+        now_ms = max(i64[slot, _NEWEST], event_ms)
+        i64[slot, _NEWEST] = now_ms
+        # Neither the event nor the time that passed can have moved the person: then they stay.
+        before = i64[slot, _MASK]
+        if decides[t] or 0 < armed[slot] <= now_ms or not i64[slot, _STATED]:
+            results.armed_ms[n] = _restate(rule_starts, steps, compared, watched, crossings,
+                                           reads, u8, u16, i64, armed, slot, now_ms)
+        mask = i64[slot, _MASK]
+        results.before[n], results.after[n] = before, mask
+        if mask:
+            _share(mask, group_slots[_row_of(tenants, tenant)], group.op_starts, group.ops, gv.u8,
+                   gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, items,
+                   first_item[n], last_item[n])
+        is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
+        is_news |= before != mask
+        if is_news or _listens(interests, tenant, event_type):
+            results.says[n] = EVENT
+            waits[slot] = 1
+    return len(offsets)
+
+
+@njit(cache=True, nogil=True)
+def single_items(raw, numbers, sizes, item_field, items, first, last):
+    """Hash the one item of each event; events without one have an empty range."""
+    for n in range(len(first)):
+        first[n] = last[n] = n
+        if sizes[n, item_field]:
+            items[n] = hash64(raw, numbers[n, item_field], sizes[n, item_field])
+            last[n] = n + 1
+
+
+@njit(cache=True, nogil=True)
+def regroup(person, v, slot, segments, at_ms):
+    """(segments before, after) of one person whom time alone may have moved; the row is changed."""
+    i64 = v.i64
+    before = i64[slot, _MASK]
+    i64[slot, _MASK] = members_mask(segments.starts, segments.steps, segments.numbers,
+                                    person.reads, v.u8, v.u16, i64, slot,
+                                    max(at_ms, i64[slot, _NEWEST]))
+    return before, i64[slot, _MASK]
+
+
+@njit(cache=True, nogil=True)
+def lapse_after(person, v, slot, segments, at_ms):
+    """The next moment after `at_ms` at which time alone may move the person; EVER_MS: none."""
+    return next_change(person.reads, v.u8, v.u16, v.i64, slot, segments.watched,
+                       segments.crossings, max(at_ms, v.i64[slot, _NEWEST]))
+
+
+@njit(cache=True, nogil=True)
+def arm_all(person, v, slots, segments, at_ms, due_ms):
+    """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never)."""
+    for n in range(len(slots)):
+        moment = lapse_after(person, v, slots[n], segments, at_ms)
+        if moment != EVER_MS:
+            v.armed[slots[n]] = due_ms[n] = moment
+
+
+@njit(cache=True, nogil=True)
+def hash_column(raw, numbers, sizes, rows, field, hashes):
+    """Hash the texts of one column in the records `rows`."""
+    for n in range(len(rows)):
+        hashes[n] = hash64(raw, numbers[rows[n], field], sizes[rows[n], field])

@@ -1,0 +1,153 @@
+"""Program: declared features and segments, compiled once, and a batch of records as its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from schemas import contract
+from streams import pipeline
+from streams.choose import kernel
+from streams.choose.features.layout import Layout
+from streams.choose.features.reading import NO_AGE, read, read_all
+from streams.choose.features.rules import compile_rules
+from streams.choose.features.spec import FILTERS, FeatureSpec
+from streams.choose.segments import SegmentSpec
+from streams.choose.tables import Tables, group_key
+from streams.engine.avro_columns import ColumnDecoder, Columns
+from streams.engine.hashing import hash_of
+from streams.engine.records import Record
+from streams.engine.rows import Rows
+
+_EVENT = contract(pipeline.ADMITTED)
+Items = Callable[[str], tuple[str, ...]]
+
+
+class Program:
+    """`recent_ids`: how many event ids a person's row remembers against producers' repeats."""
+
+    def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
+                 recent_ids: int = 16) -> None:
+        self.people = Layout(features, recent_ids=recent_ids, where_fields=FILTERS)
+        self.groups = Layout(features, wide=True, recent_ids=0, where_fields=FILTERS)
+        self.segments = tuple(spec.name for spec in segments)
+        self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments)
+        decides = self.people.types_of(self.rules.watched.tolist())
+        self.person, self.group = (
+            kernel.Program(layout.types, layout.op_starts, layout.ops, layout.reads, decides)
+            for layout in (self.people, self.groups))
+        self.moving = kernel.Segments(self.rules.starts, self.rules.steps, self.rules.numbers,
+                                      self.rules.watched, self.rules.crossings)
+        self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
+        at = self._decoder.fields
+        self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
+        self._item, self._lines = at["item_id"], at["lines_json"]
+        self._where = np.array([at[name] for name in FILTERS], np.int64)
+
+    def tables(self) -> Tables:
+        return Tables(self.people, self.groups)
+
+    def names(self, mask: int) -> list[str]:
+        """Segments of a mask, in the order they are declared."""
+        return [name for bit, name in enumerate(self.segments) if mask >> bit & 1]
+
+    def batch(self, records: Sequence[Record], items_of: Items) -> kernel.Batch:
+        """The records as columns; `items_of` reads the items of a `lines_json`."""
+        columns = self._decoder.decode([record.value for record in records])
+        usable = columns.mine & columns.good
+        for n in np.nonzero(usable & ~columns.plain)[0].tolist():
+            usable[n] = _is_readable(records[n].value)
+        items, first, last = self._items(columns, usable, items_of)
+        return kernel.Batch(
+            columns.raw, columns.numbers, columns.numbers.view(np.float64), columns.sizes, usable,
+            np.fromiter((r.offset for r in records), np.int64, len(records)), items, first, last)
+
+    def _items(self, columns: Columns, usable: npt.NDArray[np.bool_], items_of: Items,
+               ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        count = len(usable)
+        items = np.zeros(count, np.uint64)
+        first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        kernel.single_items(columns.raw, columns.numbers, columns.sizes, self._item, items, first,
+                            last)
+        several: list[int] = []
+        for n in np.nonzero(usable & (columns.sizes[:, self._lines] > 0))[0].tolist():
+            at, size = columns.numbers[n, self._lines], columns.sizes[n, self._lines]
+            first[n] = count + len(several)
+            several += [hash_of(item) for item in items_of(columns.raw[at:at + size].tobytes()
+                                                           .decode())]
+            last[n] = count + len(several)
+        return np.concatenate([items, np.array(several, np.uint64)]), first, last
+
+    def run(self, start: int, batch: kernel.Batch, tables: Tables, seen: kernel.Seen,
+            interests: npt.NDArray[np.uint64], groups: GroupSlots,
+            results: kernel.Results) -> int:
+        """`kernel.run` on these tables."""
+        return kernel.run(
+            start, batch, self.fields, tables.people.index.arrays, tables.people.views,
+            self.person, self.moving, self.group, tables.groups.views, groups.slots, groups.tenants,
+            interests, self._where, self.people.recent_ids, seen, results)
+
+    def feature(self, rows: Rows, slot: int, name: str, at_ms: int) -> float | None:
+        v = rows.views
+        value, has, _ = read(self._reads(rows), v.u8, v.u16, v.i64, slot,
+                             self.people.by_name[name], at_ms)
+        return float(value) if has else None
+
+    def snapshot(self, rows: Rows, slot: int, at_ms: int) -> dict[str, dict[str, Any]]:
+        """All features as they go into a decision record: value (None: none) and age in ms."""
+        count = len(self.people.specs)
+        values, ages = np.zeros(count), np.zeros(count, np.int64)
+        v = rows.views
+        read_all(self._reads(rows), v.u8, v.u16, v.i64, slot, at_ms, values, ages)
+        return {spec.name: {"value": None if np.isnan(value) else round(float(value), 6),
+                            "age_ms": None if age == NO_AGE else int(age)}
+                for spec, value, age in zip(self.people.specs, values, ages, strict=True)}
+
+    def _reads(self, rows: Rows) -> Any:
+        return self.person.reads if rows.layout == self.people.id else self.group.reads
+
+
+class GroupSlots:
+    """Where the rows of each tenant's segments lie, for the kernel. Made before it runs."""
+
+    def __init__(self, program: Program, tables: Tables) -> None:
+        self._program, self._groups, self._tables = program, tables.groups, tables
+        self._rows: dict[str, int] = {}
+        self.tenants = np.zeros(0, np.uint64)
+        self.slots = np.zeros((0, len(program.segments)), np.int64)
+
+    def know(self, tenant: str) -> None:
+        """Make the tenant's rows, unless they are there. A row of no segment keeps its name."""
+        if tenant in self._rows:
+            return
+        self._rows[tenant] = len(self._rows)
+        self._tables.knows(tenant)
+        slots = []
+        for segment in ("", *self._program.segments):
+            key = group_key(tenant, segment)
+            slot = self._groups.find(key)
+            if slot is None:
+                slot = self._groups.slot(key)
+                self._groups.views.dirty[slot] = 1
+            slots.append(slot)
+        self.tenants = np.append(self.tenants, np.uint64(hash_of(tenant)))
+        self.slots = np.vstack([self.slots, np.array(slots[1:], np.int64)[None, :]])
+
+
+def _is_readable(value: bytes) -> bool:
+    try:
+        _EVENT.decode(value)
+    except ValueError:
+        return False
+    return True
+
+
+def lines_items(lines_json: str) -> tuple[str, ...]:
+    """The items of an event's lines, most valuable first."""
+    lines = orjson.loads(lines_json)
+    ranked = sorted(lines, key=lambda line: -(line[1] * line[2]))
+    return tuple(dict.fromkeys(str(line[0]) for line in ranked))

@@ -1,0 +1,292 @@
+"""Walking: one partition's batch, from the kernel's findings to decisions and changes of segment.
+
+What the kernel comes back with is settled in the order of the road: segments, triggers, decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from schemas import contract
+from streams import pipeline
+from streams.choose import decision, kernel, segments, triggers
+from streams.choose.features.layout import EVER_MS, MASK, NEWEST, PURPOSES
+from streams.choose.program import GroupSlots, Program, lines_items
+from streams.choose.tables import tables_of
+from streams.choose.triggers import Moment, Person
+from streams.engine.hashing import hash_of
+from streams.engine.records import Out, Record
+from streams.engine.stage import PartitionState
+from streams.engine.watermarks import NEVER
+from streams.kernel import ids
+from streams.kernel.side_inputs import SideInputs
+from streams.playbooks.model import Playbook
+
+_EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
+PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
+
+
+class Walk:
+    """One walk over a batch. Holds nothing that outlives it."""
+
+    def __init__(self, program: Program, side: SideInputs, playbooks_of: PlaybooksOf,
+                 state: PartitionState, groups: GroupSlots, out: Out) -> None:
+        self._program, self._side, self._playbooks_of = program, side, playbooks_of
+        self._state, self._groups, self._out = state, groups, out
+        self._tables = tables_of(state)
+        self._people = self._tables.people
+        self._playbooks: dict[str, Sequence[Playbook]] = {}
+
+    def go(self, records: Sequence[Record]) -> None:
+        """Take events and watermarks in the order of the log."""
+        batch = self._program.batch(records, lines_items)
+        interests = self._prepare(batch)
+        seen = self._state.seen.arrays(pipeline.ADMITTED, self._upstream(batch))
+        count, at = len(records), 0
+        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
+        while at < count:
+            stopped = self._program.run(at, batch, self._tables, kernel.Seen(*seen), interests,
+                                        self._groups, results)
+            self._arm_found(results, at, stopped)
+            for n in (np.nonzero(results.says[at:stopped])[0] + at).tolist():
+                self._out.at(records[n])
+                self._settle(records[n], results, n)
+            at = stopped
+            if at < count and not batch.usable[at]:
+                self._out.at(records[at])
+                self._other(records[at])
+                at += 1
+        self._state.seen.take_arrays(pipeline.ADMITTED, *seen)
+
+    def _upstream(self, batch: kernel.Batch) -> int:
+        """How many upstream partitions there are; a stranger's number makes the batch unusable."""
+        origins = batch.numbers[:, self._program.fields.origin_partition]
+        batch.usable[(origins < 0) | (origins >= self._state.watermarks.upstream)] = False
+        return self._state.watermarks.upstream
+
+    def _prepare(self, batch: kernel.Batch) -> npt.NDArray[np.uint64]:
+        """Room for what may be new, and which event types somebody listens to, per tenant."""
+        f = self._program.fields
+        usable = np.nonzero(batch.usable)[0]
+        self._people.reserve(len(usable), int(batch.sizes[usable, f.profile_id].sum()))
+        found: list[tuple[int, int]] = []
+        for tenant in _different(batch, usable, f.tenant):
+            self._groups.know(tenant)
+            own = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
+            types = triggers.interests(own)
+            hashes = [kernel.ALL_TYPES] if types is None else [hash_of(t) for t in sorted(types)]
+            found += [(hash_of(tenant), h) for h in hashes]
+        return np.array(found, np.uint64).reshape(len(found), 2)
+
+    def _arm_found(self, results: kernel.Results, start: int, end: int) -> None:
+        """Hand the timers that the kernel marked to their heaps."""
+        armed = np.nonzero(results.armed_ms[start:end])[0] + start
+        if not len(armed):
+            return
+        slots = results.slot[armed]
+        names = [self._tables.tenant_of(slot) for slot in slots.tolist()]
+        for tenant in dict.fromkeys(names):
+            assert tenant is not None, "the kernel arms rows of known tenants only"
+            own = np.array([name == tenant for name in names])
+            self._tables.timers(tenant).push(results.armed_ms[armed[own]], slots[own])
+
+    def _other(self, record: Record) -> None:
+        """A watermark, or what nobody can read."""
+        try:
+            if not _WATERMARK.is_mine(record.value):
+                _EVENT.decode(record.value)
+                raise ValueError("an event that the column decoder refused")
+            mark = _WATERMARK.decode(record.value)
+        except ValueError as fault:
+            self._out.quarantine("bad_avro", detail=str(fault))
+            return
+        self._take_watermark(record, mark)
+
+    def _settle(self, record: Record, results: kernel.Results, n: int) -> None:
+        event, slot = _EVENT.decode(record.value), int(results.slot[n])
+        self._people.views.waits[slot] = 0
+        if results.says[n] == kernel.DUPLICATE:
+            self._people.stamp(slot, record.offset)
+            self._out.refuse("duplicate", "duplicate", tenant=event["tenant"],
+                             source=event["source"], event_id=event["event_id"],
+                             profile_id=event["profile_id"], event_ms=event["event_ms"])
+            return
+        if event["locale"]:
+            self._people.tail(slot)["l"] = event["locale"]
+        at_ms = int(self._people.views.i64[slot, NEWEST])
+        self._tell_changes(slot, event["profile_id"], at_ms, "event",
+                           int(results.before[n]), int(results.after[n]))
+        playbooks = self._playbooks[event["tenant"]]
+        if playbooks:
+            kept = self._people.tail(slot).setdefault("w", {})
+            moments = triggers.on_event(playbooks, kept, event, items_of(event),
+                                        self._person(slot, at_ms))
+            if not kept:
+                del self._people.tail(slot)["w"]
+            self._decide(slot, event["tenant"], event["profile_id"], moments)
+            waits = triggers.next_deadline_ms(kept)
+            if waits is not None:
+                self._tables.timers(event["tenant"]).arm(slot, waits)
+
+    def _take_watermark(self, record: Record, mark: dict[str, Any]) -> None:
+        tenant, watermarks = mark["tenant"], self._state.watermarks
+        before = watermarks.of(tenant)
+        now_ms = watermarks.advance(tenant, mark["origin_partition"], mark["watermark_ms"])
+        if now_ms in (NEVER, before):
+            return
+        self._groups.know(tenant)
+        woken: set[int] = set()
+        for due_ms, slot in self._tables.timers(tenant).due(now_ms):
+            if slot in woken or not self._people.has_seen(slot, record.offset):
+                woken.add(slot)
+                self._wake(slot, tenant, due_ms, mark["appended_ms"])
+                self._people.stamp(slot, record.offset)
+            self._arm(slot, tenant, after_ms=due_ms)
+        self._out.emit(pipeline.DECISIONS, tenant, {
+            "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
+            "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
+            schema="watermark")
+
+    def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int) -> None:
+        """A person's timer has come up: time alone may have changed their segments or moments.
+
+        Taken step by step in event time, however far the watermark jumped.
+        """
+        profile_id = self._people.key(slot).decode()
+        before, after = kernel.regroup(self._program.person, self._people.views, slot,
+                                       self._program.moving, due_ms)
+        at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
+        self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
+        tail = self._people.tails.get(slot, {})
+        if "w" not in tail:
+            return
+        playbooks = self._playbooks.get(tenant)
+        if playbooks is None:
+            playbooks = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
+        moments = triggers.on_watermark(playbooks, tail["w"], due_ms, appended_ms)
+        if not tail["w"]:
+            del tail["w"]
+        for moment_ms in sorted({m.moment_ms for m in moments}):
+            self._decide(slot, tenant, profile_id,
+                         [m for m in moments if m.moment_ms == moment_ms])
+
+    def _arm(self, slot: int, tenant: str, *, after_ms: int) -> None:
+        """Wake the person again at the next moment after `after_ms` that may matter."""
+        lapse = int(kernel.lapse_after(self._program.person, self._people.views, slot,
+                                       self._program.moving, after_ms))
+        waits = triggers.next_deadline_ms(self._people.tails.get(slot, {}).get("w", {}))
+        moment = lapse if waits is None else min(lapse, waits)
+        if moment < EVER_MS:
+            self._tables.timers(tenant).arm(slot, moment)
+
+    def _members(self, slot: int) -> list[str]:
+        return self._program.names(int(self._people.views.i64[slot, MASK]))
+
+    def _person(self, slot: int, at_ms: int) -> Person:
+        members = self._members(slot)
+        return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
+                      members.__contains__)
+
+    def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
+                      after: int) -> None:
+        """Say which segments the person entered, then which they left."""
+        if before == after:
+            return
+        tenant = self._tables.tenant_of(slot)
+        assert tenant is not None
+        sizes = self._state.notes.setdefault("sizes", {}).setdefault(tenant, {})
+        resized = self._state.notes.setdefault("resized", {}).setdefault(tenant, [])
+        for entered, mask in ((True, after & ~before), (False, before & ~after)):
+            for segment in self._program.names(mask):
+                self._out.emit(pipeline.SEGMENT_CHANGES, profile_id, {
+                    "change_id": ids.derive("segment", tenant, profile_id, segment, at_ms,
+                                            int(entered)),
+                    "tenant": tenant, "profile_id": profile_id, "segment": segment,
+                    "entered": entered, "event_ms": at_ms, "cause": cause})
+                sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
+                if segment not in resized:
+                    resized.append(segment)
+
+    def _decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
+        """At most one decision a person and moment; each loser has its reason."""
+        if not moments:
+            return
+        said, spoken = self._people.tail(slot).setdefault("d", {}), False
+        for moment in decision.rank(moments):
+            person = self._person(slot, moment.moment_ms)
+            purposes = self._purposes(slot, profile_id)
+            reason = "outranked" if spoken else decision.why_not(moment, person, said, purposes)
+            if reason:
+                self._out.refuse("skipped", reason, subject=decision.id_of(moment, profile_id),
+                                 tenant=tenant, event_id=moment.event_id, profile_id=profile_id,
+                                 playbook=moment.playbook.name, event_ms=moment.moment_ms)
+                continue
+            cell = segments.cell_of(self._members(slot))
+            chosen = decision.decide(moment, profile_id, cell=cell,
+                                     in_cell=self._counts(moment.playbook, cell),
+                                     overall=self._counts(moment.playbook, "*"))
+            decision.remember(said, moment)
+            self._emit(slot, profile_id, chosen, cell, purposes)
+            spoken = True
+
+    def _purposes(self, slot: int, profile_id: str) -> int:
+        """What the newest event allowed, with what was granted or withdrawn since."""
+        book = self._side.consents
+        allowed = int(self._people.views.i64[slot, PURPOSES])
+        return (allowed | book.mask(profile_id)) & ~book.denied(profile_id)
+
+    def _counts(self, playbook: Playbook, cell: str) -> dict[str, tuple[int, int]]:
+        """Matured trials and successes per arm: the sum over learn's partitions."""
+        total: dict[str, tuple[int, int]] = {}
+        shares = self._side.policies.get((playbook.tenant, playbook.name, cell), {})
+        for share in shares.values():
+            for arm, counts in orjson.loads(share["arms_json"]).items():
+                trials, successes = total.get(arm, (0, 0))
+                total[arm] = (trials + counts["trials"], successes + counts["successes"])
+        return total
+
+    def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen, cell: str,
+              purposes: int) -> None:
+        moment, playbook = chosen.moment, chosen.moment.playbook
+        features = self._program.snapshot(self._people, slot, moment.moment_ms)
+        self._out.emit(pipeline.DECISIONS, profile_id, {
+            "decision_id": chosen.decision_id, "tenant": playbook.tenant,
+            "profile_id": profile_id, "playbook": playbook.name,
+            "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
+            "trigger_event_id": moment.event_id, "object_id": moment.object_id,
+            "moment_ms": moment.moment_ms,
+            "useful_until_ms": moment.moment_ms + playbook.expires_ms,
+            "window_ms": playbook.window_ms, "conversion": playbook.conversion,
+            "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
+            "propensity": chosen.propensities[chosen.arm],
+            "propensities_json": orjson.dumps(chosen.propensities).decode(),
+            "holdout_probability": playbook.holdout,
+            "policy_version": f"{chosen.cell}-{chosen.evidence_count}", "segment": cell,
+            "segments_json": orjson.dumps(self._members(slot)).decode(),
+            "features_json": orjson.dumps(features).decode(),
+            "evidence_json": orjson.dumps(moment.evidence).decode(),
+            "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,
+            "channel": playbook.channels[0],
+            "locale": self._people.tails.get(slot, {}).get("l", playbook.locale),
+            "trigger_appended_ms": moment.appended_ms, "decided_ms": self._out.now_ms})
+
+
+def _different(batch: kernel.Batch, usable: npt.NDArray[np.int64], field: int) -> list[str]:
+    """The different texts of a column, in the order of their hashes."""
+    hashes = np.zeros(len(usable), np.uint64)
+    kernel.hash_column(batch.raw, batch.numbers, batch.sizes, usable, field, hashes)
+    firsts = usable[np.unique(hashes, return_index=True)[1]]
+    spans = zip(batch.numbers[firsts, field], batch.sizes[firsts, field], strict=True)
+    return [batch.raw[at:at + size].tobytes().decode() for at, size in spans]
+
+
+def items_of(event: dict[str, Any]) -> tuple[str, ...]:
+    """Items of an event: those of its lines, most valuable first, or its own."""
+    if event["lines_json"]:
+        return lines_items(event["lines_json"])
+    return (event["item_id"],) if event["item_id"] else ()

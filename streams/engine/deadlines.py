@@ -1,0 +1,116 @@
+"""Deadlines: a million timers by event time, in a heap that compiled code keeps.
+
+As `timers`: one entry a row, re-armed lazily (the row holds the truth, the heap a guess), rebuilt
+from the rows on recovery. Entries name slots; a slot that was armed earlier meanwhile, or freed,
+is passed over when its entry comes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from streams.engine.rows import Rows
+
+
+@njit(cache=True, nogil=True)
+def _push(heap, count, due_ms, slot):
+    at = count
+    while at > 0:
+        above = (at - 1) >> 1
+        if heap[above, 0] <= due_ms:
+            break
+        heap[at, 0], heap[at, 1] = heap[above, 0], heap[above, 1]
+        at = above
+    heap[at, 0], heap[at, 1] = due_ms, slot
+
+
+@njit(cache=True, nogil=True)
+def _push_all(heap, count, due_ms, slots):
+    for n in range(len(due_ms)):
+        _push(heap, count + n, due_ms[n], slots[n])
+
+
+@njit(cache=True, nogil=True)
+def _pop(heap, count):
+    """Remove the root of a heap of `count` entries."""
+    due_ms, slot = heap[count - 1, 0], heap[count - 1, 1]
+    at, end = 0, count - 1
+    while 2 * at + 1 < end:
+        below = 2 * at + 1
+        if below + 1 < end and heap[below + 1, 0] < heap[below, 0]:
+            below += 1
+        if heap[below, 0] >= due_ms:
+            break
+        heap[at, 0], heap[at, 1] = heap[below, 0], heap[below, 1]
+        at = below
+    heap[at, 0], heap[at, 1] = due_ms, slot
+
+
+@njit(cache=True, nogil=True)
+def _pop_earliest(heap, count, armed, limit_ms, found):
+    """Take the entries of the earliest moment up to `limit_ms`; (entries left, slots found)."""
+    taken, moment = 0, np.int64(-1)
+    while count > 0 and heap[0, 0] <= limit_ms and taken < len(found):
+        due_ms, slot = heap[0, 0], heap[0, 1]
+        if moment >= 0 and due_ms != moment:
+            break
+        _pop(heap, count)
+        count -= 1
+        if armed[slot] == due_ms:
+            armed[slot] = 0
+            moment = due_ms
+            found[taken] = slot
+            taken += 1
+    return count, taken
+
+
+class Deadlines:
+    """Timers of one tenant's rows in one partition. `rows.views.armed` says which entry stands."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._heap = np.zeros((256, 2), np.int64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Entries, those included that have been overtaken."""
+        return self._count
+
+    def arm(self, slot: int, due_ms: int) -> None:
+        """See to it that the row comes up at `due_ms`; an earlier entry stands."""
+        armed = self._rows.views.armed
+        if 0 < armed[slot] <= due_ms:
+            return
+        armed[slot] = due_ms
+        self.push(np.array([due_ms], np.int64), np.array([slot], np.int64))
+
+    def push(self, due_ms: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]) -> None:
+        """Take entries for rows that are marked as armed already."""
+        if self._count + len(slots) > len(self._heap):
+            grown = np.zeros((2 * (self._count + len(slots)), 2), np.int64)
+            grown[:self._count] = self._heap[:self._count]
+            self._heap = grown
+        _push_all(self._heap, self._count, due_ms, slots)
+        self._count += len(slots)
+
+    def due(self, limit_ms: int) -> Iterator[tuple[int, int]]:
+        """(moment, slot) of what is due by `limit_ms`, one at a time, by moment and then by key.
+
+        The caller acts on what is really due and arms the row again, later than the moment, before
+        it takes the next: so effects come in the order of event time whatever was armed too early,
+        and a replay on rows that lie in other slots numbers its emissions alike.
+        """
+        while self._count and self._heap[0, 0] <= limit_ms:
+            moment = int(self._heap[0, 0])
+            slots: list[int] = []
+            found = np.zeros(1024, np.int64)
+            while self._count and self._heap[0, 0] == moment:
+                self._count, taken = _pop_earliest(self._heap, self._count,
+                                                   self._rows.views.armed, moment, found)
+                slots += found[:taken].tolist()
+            for slot in sorted(slots, key=self._rows.key):
+                yield moment, slot

@@ -1,0 +1,169 @@
+"""The slow and obvious twin of the features: every value counted anew from the whole history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streams.choose.features.layout import (
+    DECAY_HALF_LIVES,
+    DECAY_TILES,
+    NEWEST,
+    Layout,
+)
+from streams.choose.features.reading import NO_AGE, read
+from streams.choose.features.spec import FILTERS, FeatureSpec, tile_ms_of
+from streams.choose.features.updating import type_of, update
+from streams.engine.hashing import hash_of, signed_hash
+from streams.engine.rows import Rows
+from streams.kernel.moments import DAY_MS, HOUR_MS
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One event, as far as features look at it. `value` in units, `offset` unique."""
+
+    offset: int
+    event_type: str
+    event_ms: int
+    value: float = 0.0
+    quantity: float = 1.0
+    item: str = ""
+    category: str = ""
+
+
+class Fast:
+    """The real thing: one row, updated by the compiled code."""
+
+    def __init__(self, specs: tuple[FeatureSpec, ...], *, wide: bool = False) -> None:
+        self.layout = Layout(specs, where_fields=FILTERS, wide=wide)
+        self.rows = Rows(row_bytes=self.layout.row_bytes, layout=self.layout.id)
+        self.slot = self.rows.slot(b"p")
+
+    def take(self, *events: Heard) -> Fast:
+        v, layout = self.rows.views, self.layout
+        for e in events:
+            t = type_of(layout.types, np.uint64(hash_of(e.event_type)))
+            fields = np.zeros(len(FILTERS), np.int64)
+            fields[FILTERS.index("category")] = signed_hash(e.category)
+            items = np.array([hash_of(e.item)], np.uint64)
+            update(layout.ops, layout.op_starts[t], layout.op_starts[t + 1], v.u8, v.u16, v.i64,
+                   self.slot, e.event_ms, e.offset, round(e.value * 1_000_000),
+                   round(e.quantity * 1000), fields, items, 0, int(bool(e.item)))
+            v.i64[self.slot, NEWEST] = max(v.i64[self.slot, NEWEST], e.event_ms)
+        return self
+
+    def value(self, name: str, at_ms: int) -> float | None:
+        v = self.rows.views
+        value, has, _ = read(self.layout.reads, v.u8, v.u16, v.i64, self.slot,
+                             self.layout.by_name[name], at_ms)
+        return float(value) if has else None
+
+    def age(self, name: str, at_ms: int) -> int | None:
+        v = self.rows.views
+        age = read(self.layout.reads, v.u8, v.u16, v.i64, self.slot, self.layout.by_name[name],
+                   at_ms)[2]
+        return None if age == NO_AGE else int(age)
+
+    def bytes(self) -> bytes:
+        row = self.rows.encode(b"p")
+        assert row is not None
+        return row
+
+
+def obvious(spec: FeatureSpec, history: list[Heard], at_ms: int,
+            specs: dict[str, FeatureSpec]) -> float | None:
+    """The value of a feature as of `at_ms`, given all that was ever heard."""
+    if spec.kind == "ratio":
+        a, b = (obvious(specs[name], history, at_ms, specs) for name in spec.of)
+        return None if a is None or not b else a / b
+    own = [e for e in history if spec.matches(e.event_type)
+           and (not spec.where or getattr(e, spec.where[0]) == spec.where[1])]
+    if spec.max_age_ms and own and at_ms - max(e.event_ms for e in own) > spec.max_age_ms:
+        return None
+    return _OF_KIND[spec.kind](spec, own, at_ms)
+
+
+def _inside(spec: FeatureSpec, own: list[Heard], at_ms: int) -> list[Heard]:
+    """Events in the tiles of the window that ends at `at_ms`; what lies behind the horizon of the
+    newest event of the feature has been forgotten."""
+    tile = tile_ms_of(spec.window_ms)
+    tiles = -(-spec.window_ms // tile) + 1
+    newest = max((e.event_ms // tile for e in own), default=0)
+    now = at_ms // tile
+    return [e for e in own if max(now, newest) - tiles < e.event_ms // tile <= now
+            and now - tiles < e.event_ms // tile]
+
+
+def _numbers(spec: FeatureSpec, events: list[Heard]) -> list[float]:
+    return [getattr(e, spec.of[0]) for e in events]
+
+
+def _count(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    return float(len(_inside(spec, own, at_ms)))
+
+
+def _sum(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    return sum(_numbers(spec, _inside(spec, own, at_ms)))
+
+
+def _mean(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    found = _numbers(spec, _inside(spec, own, at_ms))
+    return sum(found) / len(found) if found else None
+
+
+def _variance(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    found = _numbers(spec, _inside(spec, own, at_ms))
+    return float(np.var(found)) if found else None
+
+
+def _least(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    return min(_numbers(spec, _inside(spec, own, at_ms)), default=None)
+
+
+def _most(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    return max(_numbers(spec, _inside(spec, own, at_ms)), default=None)
+
+
+def _rate(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    return _count(spec, own, at_ms) * HOUR_MS / spec.window_ms
+
+
+def _distinct(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    newest: dict[str, int] = {}
+    for e in own:
+        if e.item:
+            newest[e.item] = max(e.event_ms, newest.get(e.item, 0))
+    return float(sum(at_ms - spec.window_ms < ms <= at_ms for ms in newest.values()))
+
+
+def _decay(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    tile = DECAY_HALF_LIVES * spec.half_life_ms
+    newest = max((e.event_ms // tile for e in own), default=0)
+    now = at_ms // tile
+    kept = [e for e in own if max(newest, now) - DECAY_TILES < e.event_ms // tile <= now]
+    return sum((getattr(e, spec.of[0]) if spec.of else 1.0)
+               * 2.0 ** ((e.event_ms - at_ms) / spec.half_life_ms) for e in kept)
+
+
+def _edge(own: list[Heard], spec: FeatureSpec, *, last: bool) -> float | None:
+    ranked = sorted(own, key=lambda e: (e.event_ms, e.offset))
+    return float(getattr(ranked[-1 if last else 0], spec.of[0])) if ranked else None
+
+
+def _gap(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    times = [e.event_ms for e in own]
+    return (max(times) - min(times)) / (len(times) - 1) / DAY_MS if len(times) > 1 else None
+
+
+_OF_KIND: dict[str, Any] = {
+    "count": _count, "sum": _sum, "mean": _mean, "variance": _variance, "min": _least,
+    "max": _most, "rate": _rate, "distinct": _distinct, "decay": _decay, "mean_gap": _gap,
+    "lifetime": lambda spec, own, at_ms: float(len(own)),
+    "since": lambda spec, own, at_ms: (
+        max(0.0, at_ms - max(e.event_ms for e in own)) / DAY_MS if own else None),
+    "first": lambda spec, own, at_ms: _edge(own, spec, last=False),
+    "last": lambda spec, own, at_ms: _edge(own, spec, last=True),
+}
