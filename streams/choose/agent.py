@@ -41,6 +41,7 @@ class ChooseLogic:
         self._playbooks_of = playbooks_of
         self._deciding = segments.features_of(specs)
         self._thresholds = segments.thresholds_of(specs)
+        self._features = triggers.Features(layout.specs)
         self.fields = fields_of(layout)
         self.layout = layout.version
 
@@ -109,12 +110,14 @@ class ChooseLogic:
             tail["l"] = event["locale"]
         row.update(event, items)
         at_ms = event["event_ms"]
-        self._regroup(state, row, event["profile_id"], at_ms, "event", out)
+        changes = self._regroup(state, row, event["profile_id"], at_ms, "event", out)
         self._share(state, record, event, items)
         playbooks = self._playbooks_of(self._side, event["tenant"])
         if playbooks:
             moments = triggers.on_event(playbooks, tail.setdefault("w", {}), event, items,
                                         self._person(row, at_ms))
+            moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
+                                            items)
             self._decide(row, event["profile_id"], moments, out)
         lapse = self._layout.lapse_of_event(event["event_type"], at_ms, self._deciding,
                                             self._thresholds)
@@ -134,7 +137,7 @@ class ChooseLogic:
                 continue
             if key in woken or not state.slab.has_seen(slot, _TOPIC, record.offset):
                 woken.add(key)
-                self._wake(state, slot, key, due_ms, mark["appended_ms"], out)
+                self._wake(state, slot, key, due_ms, mark["appended_ms"], now_ms, out)
                 state.slab.stamp(slot, _TOPIC, record.offset)
             self._arm(state, key, after_ms=due_ms)
         out.emit(pipeline.DECISIONS, tenant, {
@@ -142,41 +145,44 @@ class ChooseLogic:
             "appended_ms": mark["appended_ms"]}, partition=state.partition, schema="watermark")
 
     def _wake(self, state: PartitionState, slot: int, key: bytes, due_ms: int, appended_ms: int,
-              out: Out) -> None:
+              reached_ms: int, out: Out) -> None:
         """A person's timer has come up: time alone may have changed their segments or moments.
 
         Taken step by step in event time, however far the watermark jumped.
         """
         row, tail = Row(state.slab, slot, self._layout), state.slab.tails[slot]
         profile_id = key.decode()
-        self._regroup(state, row, profile_id, due_ms, "lapse", out)
+        changes = self._regroup(state, row, profile_id, due_ms, "lapse", out)
         playbooks = self._playbooks_of(self._side, tail["t"])
-        moments = triggers.on_watermark(playbooks, tail.get("w", {}), due_ms, appended_ms)
+        moments = triggers.on_watermark(playbooks, tail.get("w", {}), due_ms, appended_ms,
+                                        reached_ms)
+        moments += triggers.on_segments(playbooks, changes, due_ms, appended_ms)
         for moment_ms in sorted({m.moment_ms for m in moments}):
             self._decide(row, profile_id, [m for m in moments if m.moment_ms == moment_ms], out)
 
     def _person(self, row: Row, at_ms: int) -> Person:
         members = row.tail.get("s", [])
-        return Person(lambda name: row.feature(name, at_ms), members.__contains__)
+        return Person(lambda name: row.feature(name, at_ms), members.__contains__, self._features)
 
     def _regroup(self, state: PartitionState, row: Row, profile_id: str, at_ms: int, cause: str,
-                 out: Out) -> None:
+                 out: Out) -> list[triggers.Change]:
         """Work out the segments as of `at_ms`; say who entered and left."""
         tail = row.tail
         before = tail.get("s", [])
         after = segments.members_of(self._specs, lambda name: row.feature(name, at_ms))
-        tail["s"] = after
+        tail["s"], changes = after, []
         for segment in [*(s for s in after if s not in before),
                         *(s for s in before if s not in after)]:
             entered = segment in after
+            change_id = ids.derive("segment", tail["t"], profile_id, segment, at_ms, int(entered))
+            changes.append(triggers.Change(segment, entered, change_id))
             out.emit(pipeline.SEGMENT_CHANGES, profile_id, {
-                "change_id": ids.derive("segment", tail["t"], profile_id, segment, at_ms,
-                                        int(entered)),
-                "tenant": tail["t"], "profile_id": profile_id, "segment": segment,
-                "entered": entered, "event_ms": at_ms, "cause": cause})
+                "change_id": change_id, "tenant": tail["t"], "profile_id": profile_id,
+                "segment": segment, "entered": entered, "event_ms": at_ms, "cause": cause})
             sizes = state.notes.setdefault("sizes", {}).setdefault(tail["t"], {})
             sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
             self._changed(state, tail["t"], segment)
+        return changes
 
     def _share(self, state: PartitionState, record: Record, event: dict[str, Any],
                items: tuple[str, ...]) -> None:
@@ -254,7 +260,7 @@ class ChooseLogic:
             "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
             "trigger_event_id": moment.event_id, "object_id": moment.object_id,
             "moment_ms": moment.moment_ms,
-            "useful_until_ms": moment.moment_ms + playbook.expires_ms,
+            "useful_until_ms": moment.useful_until_ms,
             "window_ms": playbook.window_ms, "conversion": playbook.conversion,
             "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
             "propensity": chosen.propensities[chosen.arm],

@@ -71,7 +71,22 @@ _TRIGGERS: Final[dict[str, Shape]] = {
     "event": Fields({
         "on": Key(_EVENT, "the event", True),
         "when": Key(_WHEN, "only while this holds")}),
-    "edge": Fields({"when": Key(_WHEN, "what turns from false to true", True)}),
+    "edge": Fields({
+        "when": Key(_WHEN, "what turns from false to true", True),
+        "rearm": Key(_WHEN, "what must hold, besides 'when' being false, before it fires again")}),
+    "score": Fields({
+        "sum": Key(ListOf(Fields({
+            "feature": Key(_FEATURE, "a feature of the person; without a value it adds nothing",
+                           True),
+            "weight": Key(Number(-1e9, 1e9), "what one unit of it adds", True)}), least=1, most=20),
+            "what is added up", True),
+        "at_least": Key(Number(-1e15, 1e15), "fires once when the sum comes to this", True),
+        "rearm_below": Key(Number(-1e15, 1e15), "fires again only after the sum was below this; "
+                           "at_least when left out")}),
+    "segment": Fields({
+        "enters": Key(_SEGMENT, "the person comes into this segment"),
+        "leaves": Key(_SEGMENT, "the person drops out of this segment")},
+        one_of=("enters", "leaves")),
     "recency": Fields({
         "after": Key(_EVENT, "the event to count from", True),
         "due": Key(Number(0.1, 10), "times the person's own mean gap between such events"),
@@ -84,7 +99,7 @@ PLAYBOOK: Final = Fields({
     "playbook": Key(_NAME, "its name, in the tenant", True),
     "trigger": Key(Fields({name: Key(shape, f"when: {name}")
                            for name, shape in _TRIGGERS.items()}, one_of=tuple(_TRIGGERS)),
-                   "when to speak: absence, event, edge or recency", True),
+                   f"when to speak: {', '.join(_TRIGGERS)}", True),
     "audience": Key(_WHEN, "to whom; everyone when left out"),
     "purpose": Key(Choice(("personalise", "contact")), "the consent it needs: contact to write "
                    "to a person, personalise to use what is known without writing", True),
