@@ -14,6 +14,7 @@ from streams.playbooks import vocabulary
 from streams.playbooks.conditions import COMPARES
 from streams.playbooks.shapes import (
     Choice,
+    Either,
     Fault,
     Fields,
     Key,
@@ -30,6 +31,7 @@ from streams.playbooks.source import Spot
 _EVENT = Text("an event type like cart_add", "[a-z][a-z0-9_]{0,63}", most=64)
 _FEATURE = Text("a feature's name", "[a-z][a-z0-9_]{0,63}", most=64)
 _SEGMENT = Text("a segment's name", "[a-z][a-z0-9_]{0,63}", most=64)
+_OBJECT = Choice(("cart_id", "item_id", "order_id"))
 _NAME = Text("a name like abandoned-cart", "[a-z][a-z0-9_-]{0,63}", most=64)
 
 
@@ -61,12 +63,14 @@ _CONDITION: Final[dict[str, Fields]] = {
            for name in COMPARES}}, one_of=COMPARES),
 }
 
+_STEP: Final = Either(_EVENT, Fields({"not": Key(_EVENT, "this does not happen", True)}))
+
 _TRIGGERS: Final[dict[str, Shape]] = {
     "absence": Fields({
         "after": Key(_EVENT, "the event that opens the wait", True),
         "without": Key(_EVENT, "the event that ends it", True),
         "within": Key(Span(), "how long to wait", True),
-        "per": Key(Choice(("cart_id", "item_id", "order_id")),
+        "per": Key(_OBJECT,
                    "the object the two events share; without it, the person")}),
     "event": Fields({
         "on": Key(_EVENT, "the event", True),
@@ -83,6 +87,12 @@ _TRIGGERS: Final[dict[str, Shape]] = {
         "at_least": Key(Number(-1e15, 1e15), "fires once when the sum comes to this", True),
         "rearm_below": Key(Number(-1e15, 1e15), "fires again only after the sum was below this; "
                            "at_least when left out")}),
+    "sequence": Fields({
+        "steps": Key(ListOf(_STEP, least=2, most=8, repeats=True), "what happens one after the "
+                     "other; {not: event} is what does not happen before the next step, or, as the "
+                     "last step, before the time is over", True),
+        "within": Key(Span(), "all of it in this span, from the first event on", True),
+        "per": Key(_OBJECT, "the object the events share; without it, the person")}),
     "segment": Fields({
         "enters": Key(_SEGMENT, "the person comes into this segment"),
         "leaves": Key(_SEGMENT, "the person drops out of this segment")},

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from streams.kernel import moments
 from streams.playbooks.conditions import parse_condition, show_condition
-from streams.playbooks.model import Condition, Trigger
+from streams.playbooks.model import Condition, Step, Trigger
 from streams.playbooks.shapes import Fault
 from streams.playbooks.source import Spot
 
@@ -55,12 +55,20 @@ def _segment(says: dict[str, Any]) -> Trigger:
                    enters="enters" in says)
 
 
+def _sequence(says: dict[str, Any]) -> Trigger:
+    steps = tuple(Step(step["not"], True) if isinstance(step, dict) else Step(step)
+                  for step in says["steps"])
+    return Trigger("sequence", [step.event for step in steps if not step.absent][-1],
+                   within_ms=moments.parse_span(says["within"]), per=says.get("per", ""),
+                   steps=steps)
+
+
 def _maybe(tree: object) -> Condition | None:
     return None if tree is None else condition_of(tree)
 
 
 _OF = {"absence": _absence, "event": _event, "edge": _edge, "recency": _recency, "score": _score,
-       "segment": _segment}
+       "segment": _segment, "sequence": _sequence}
 
 
 def rule_faults(spot: Spot) -> Iterator[Fault]:
@@ -75,6 +83,24 @@ def rule_faults(spot: Spot) -> Iterator[Fault]:
         yield Fault(least.line, "a mean gap needs two events", "write min_events: 2 or more")
     if kind == "score":
         yield from _score_rules(keys)
+    if kind == "sequence":
+        yield from _sequence_rules(keys["steps"])
+
+
+def _sequence_rules(spot: Spot) -> Iterator[Fault]:
+    forbidden: set[object] = set()
+    steps = spot.sequence or []
+    if steps[0].mapping is not None:
+        yield Fault(steps[0].line, "trigger.sequence.steps begins with what does not happen",
+                    "begin with an event; its time opens the window")
+    for step in steps:
+        if step.mapping is not None:
+            forbidden.add(step.mapping["not"].value)
+        elif step.value in forbidden:
+            yield Fault(step.line, f"trigger.sequence wants '{step.value}' where it must not "
+                        "happen", "leave one of the two steps out")
+        else:
+            forbidden = set()
 
 
 def _score_rules(keys: dict[str, Spot]) -> Iterator[Fault]:
@@ -126,9 +152,16 @@ def _show_segment(trigger: Trigger) -> str:
     return f"when the person {'enters' if trigger.enters else 'leaves'} {trigger.segment}"
 
 
+def _show_sequence(trigger: Trigger) -> str:
+    steps = ", ".join(f"no {step.event}" if step.absent else step.event for step in trigger.steps)
+    per = f" per {trigger.per}" if trigger.per else ""
+    return f"{steps} within {moments.show_span(trigger.within_ms)}{per}"
+
+
 def _condition(condition: Condition | None) -> str:
     return "" if condition is None else show_condition(condition)
 
 
 _SHOW = {"absence": _show_absence, "event": _show_event, "edge": _show_edge,
-         "recency": _show_recency, "score": _show_score, "segment": _show_segment}
+         "recency": _show_recency, "score": _show_score, "segment": _show_segment,
+         "sequence": _show_sequence}

@@ -41,6 +41,10 @@ GOOD: list[tuple[str, str]] = [
                 "product_views_1h, weight: -1}], at_least: 20, rearm_below: 10.5}}"),
     ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 1}], at_least: 20}}"),
     ("trigger", "trigger: {segment: {enters: vip}}"),
+    ("trigger", "trigger: {sequence: {steps: [view, view, {not: buy}, add], within: 1h, "
+                "per: item_id}}"),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, {not: c}], within: 1h}}"),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, c, b], within: 90s}}"),
     ("trigger", "trigger: {segment: {leaves: active}}"),
     ("trigger", "trigger: {recency: {after: purchase, due: 1, min_events: 3}}"),
     ("trigger", "trigger: {recency: {after: purchase, quiet: 60d}}"),
@@ -102,6 +106,13 @@ BAD: list[tuple[str, str, str, bool]] = [
     ("trigger", "trigger: {segment: {leaves: vips}}", "segment 'vips' is not declared", False),
     ("trigger", "trigger: {segment: {enters: vip, leaves: new}}", "enters and leaves", True),
     ("trigger", "trigger: {segment: vip}", "not a mapping", True),
+    ("trigger", "trigger: {sequence: {steps: [a], within: 1h}}", "has 1 entries", True),
+    ("trigger", "trigger: {sequence: {steps: [a, 7], within: 1h}}", "steps[1] is a number", True),
+    ("trigger", "trigger: {sequence: {steps: [a, {no: b}], within: 1h}}", "steps[1].no", True),
+    ("trigger", "trigger: {sequence: {steps: [a, b]}}", "'trigger.sequence.within'", True),
+    ("trigger", "trigger: {sequence: {steps: [{not: a}, b], within: 1h}}", "begins with", False),
+    ("trigger", "trigger: {sequence: {steps: [{not: a}, {not: b}], within: 1h}}", "begins", False),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, b], within: 1h}}", "wants 'b'", False),
     ("audience", "audience: {segment: vips}", "segment 'vips' is not declared", False),
     ("audience", "audience: {not: {segment: vipp}}", "segment 'vipp' is not declared", False),
     ("audience", "audience: vip", "audience is not a condition", True),
@@ -256,6 +267,8 @@ def test_the_difference_is_empty_for_the_same_meaning_and_names_each_change() ->
      "when 0.5 × a + -1 × b ≥ 20, again after < 20"),
     ("{segment: {enters: vip}}", "when the person enters vip"),
     ("{segment: {leaves: vip}}", "when the person leaves vip"),
+    ("{sequence: {steps: [a, {not: b}, c], within: 60m, per: cart_id}}",
+     "a, no b, c within 1h per cart_id"),
 ])
 def test_every_kind_of_trigger_has_a_line_in_the_plan(line: str, shown: str) -> None:
     found = loading.from_yaml(text_of("trigger", f"trigger: {line}"), "t", 1)

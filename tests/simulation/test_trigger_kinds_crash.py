@@ -11,9 +11,9 @@ from broker_model import Broker, drive
 
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import layout, segments
-from streams.kernel.moments import MINUTE_MS
+from streams.kernel.moments import DAY_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
-from streams.playbooks.model import Condition, Trigger
+from streams.playbooks.model import Condition, Step, Trigger
 
 VIEWED = Condition("feature", name="product_views_1h", compare="at_least", number=2)
 CALM = Condition("feature", name="product_views_1h", compare="at_most", number=0)
@@ -22,6 +22,10 @@ TRIGGERS = {
     "shy": Trigger("edge", when=VIEWED, rearm=CALM),
     "warm": Trigger("score", weights=(("product_views_7d", 1.0), ("cart_adds_24h", 2.0)),
                     at_least=5.0, rearm_below=3.0),
+    "hesitant": Trigger("sequence", "cart_add", within_ms=2 * DAY_MS, per="item_id", steps=(
+        Step("product_view"), Step("purchase", True), Step("cart_add"), Step("search", True))),
+    "twice": Trigger("sequence", "product_view", within_ms=3 * DAY_MS, steps=(
+        Step("product_view"), Step("product_view"))),
     "welcome": Trigger("segment", segment="active"),
     "farewell": Trigger("segment", segment="active", enters=False),
 }

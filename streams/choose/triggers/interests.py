@@ -60,7 +60,8 @@ class Features:
             return None if trigger.when is None else self._makes(trigger.when, True)
         if trigger.kind == "score":
             return _union(self._moves(name, up=weight >= 0) for name, weight in trigger.weights)
-        return frozenset(filter(None, (trigger.event, trigger.without)))
+        named = (trigger.event, trigger.without, *(step.event for step in trigger.steps))
+        return frozenset(filter(None, named))
 
     def _makes(self, condition: Condition, wanted: bool) -> frozenset[str] | None:
         """Types of the events that can give `condition` the truth `wanted`."""

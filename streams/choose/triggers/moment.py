@@ -11,6 +11,7 @@ from streams.playbooks.conditions import features_in, segments_in
 from streams.playbooks.model import Condition, Playbook
 
 ITEMS_MAX = 5
+OBJECTS_MAX = 16          # of one event; about more than these it is about the whole person
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,12 @@ def object_of(event: dict[str, Any], per: str) -> str:
 def objects_of(event: dict[str, Any], per: str, items: tuple[str, ...]) -> tuple[str, ...]:
     """Every object that the event is about: a purchase of several items is about each of them.
 
-    ('',) when it names none: it is then about the whole person.
+    ('',) when it names none, or more than OBJECTS_MAX: it is then about the whole person.
     """
     own = object_of(event, per)
     found = {own: None, **dict.fromkeys(items)} if per == "item_id" else {own: None}
-    return tuple(each for each in found if each) or ("",)
+    objects = tuple(each for each in found if each)
+    return objects if 0 < len(objects) <= OBJECTS_MAX else ("",)
 
 
 def values_in(condition: Condition | None, person: Person) -> dict[str, float | bool | None]:
