@@ -34,7 +34,7 @@ ALL_TYPES = 1                # in place of a type's hash: every event of the ten
 _PERSONALISE = PERSONALISE
 _MASK, _PURPOSES, _LOCALE = layout.MASK, layout.PURPOSES, layout.LOCALE
 _TENANT, _NEWEST, _HEARD = layout.TENANT, layout.NEWEST, layout.HEARD
-_STATED = layout.STATED
+_FLAGS, _STATED, _ALERT = layout.FLAGS, layout.STATED, layout.ALERT
 _RECENT = layout.HEADER_WORDS
 
 
@@ -142,7 +142,7 @@ def _listens(interests, tenant, event_type):
 @njit(cache=True, nogil=True)
 def _restate(starts, steps, numbers, watched, crossings, reads, u8, u16, i64, armed, slot, at_ms):
     """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
-    i64[slot, _STATED] = 1
+    i64[slot, _FLAGS] |= _STATED
     i64[slot, _MASK] = members_mask(starts, steps, numbers, reads, u8, u16, i64, slot, at_ms)
     moment = next_change(reads, u8, u16, i64, slot, watched, crossings, at_ms)
     if moment == EVER_MS or 0 < armed[slot] <= moment:
@@ -236,7 +236,7 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
         i64[slot, _NEWEST] = now_ms
         # Neither the event nor the time that passed can have moved the person: then they stay.
         before = i64[slot, _MASK]
-        if decides[t] or 0 < armed[slot] <= now_ms or not i64[slot, _STATED]:
+        if decides[t] or 0 < armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED:
             results.armed_ms[n] = _restate(rule_starts, steps, compared, watched, crossings,
                                            reads, u8, u16, i64, armed, slot, now_ms)
         mask = i64[slot, _MASK]
@@ -246,7 +246,7 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
                    gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, items,
                    first_item[n], last_item[n])
         is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
-        is_news |= before != mask
+        is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
         if is_news or _listens(interests, tenant, event_type):
             results.says[n] = EVENT
             waits[slot] = 1

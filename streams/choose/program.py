@@ -18,6 +18,7 @@ from streams.choose.features.rules import compile_rules
 from streams.choose.features.spec import FILTERS, FeatureSpec
 from streams.choose.segments import SegmentSpec
 from streams.choose.tables import Tables, group_key
+from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
 from streams.engine.hashing import hash_of
 from streams.engine.records import Record
@@ -42,6 +43,7 @@ class Program:
             for layout in (self.people, self.groups))
         self.moving = kernel.Segments(self.rules.starts, self.rules.steps, self.rules.numbers,
                                       self.rules.watched, self.rules.crossings)
+        self.declared = Features(features)
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))

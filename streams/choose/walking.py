@@ -15,7 +15,7 @@ import orjson
 from schemas import contract
 from streams import pipeline
 from streams.choose import decision, kernel, segments, triggers
-from streams.choose.features.layout import EVER_MS, MASK, NEWEST, PURPOSES
+from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, NEWEST, PURPOSES
 from streams.choose.program import GroupSlots, Program, lines_items
 from streams.choose.tables import tables_of
 from streams.choose.triggers import Moment, Person
@@ -78,7 +78,7 @@ class Walk:
         for tenant in _different(batch, usable, f.tenant):
             self._groups.know(tenant)
             own = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
-            types = triggers.interests(own)
+            types = triggers.interests(own, self._program.declared)
             hashes = [kernel.ALL_TYPES] if types is None else [hash_of(t) for t in sorted(types)]
             found += [(hash_of(tenant), h) for h in hashes]
         return np.array(found, np.uint64).reshape(len(found), 2)
@@ -119,19 +119,26 @@ class Walk:
         if event["locale"]:
             self._people.tail(slot)["l"] = event["locale"]
         at_ms = int(self._people.views.i64[slot, NEWEST])
-        self._tell_changes(slot, event["profile_id"], at_ms, "event",
-                           int(results.before[n]), int(results.after[n]))
-        playbooks = self._playbooks[event["tenant"]]
+        changes = self._tell_changes(slot, event["profile_id"], at_ms, "event",
+                                     int(results.before[n]), int(results.after[n]))
+        playbooks, items = self._playbooks[event["tenant"]], items_of(event)
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
-            moments = triggers.on_event(playbooks, kept, event, items_of(event),
-                                        self._person(slot, at_ms))
-            if not kept:
-                del self._people.tail(slot)["w"]
+            moments = triggers.on_event(playbooks, kept, event, items, self._person(slot, at_ms))
+            moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
+                                            items)
+            self._keep(slot, kept)
             self._decide(slot, event["tenant"], event["profile_id"], moments)
             waits = triggers.next_deadline_ms(kept)
             if waits is not None:
                 self._tables.timers(event["tenant"]).arm(slot, waits)
+
+    def _keep(self, slot: int, kept: dict[str, Any]) -> None:
+        """Leave no empty trigger state behind; tell the kernel whether every event matters now."""
+        if not kept:
+            self._people.tail(slot).pop("w", None)
+        flags = int(self._people.views.i64[slot, FLAGS]) & ~ALERT
+        self._people.views.i64[slot, FLAGS] = flags | (ALERT if triggers.is_alert(kept) else 0)
 
     def _take_watermark(self, record: Record, mark: dict[str, Any]) -> None:
         tenant, watermarks = mark["tenant"], self._state.watermarks
@@ -144,7 +151,7 @@ class Walk:
         for due_ms, slot in self._tables.timers(tenant).due(now_ms):
             if slot in woken or not self._people.has_seen(slot, record.offset):
                 woken.add(slot)
-                self._wake(slot, tenant, due_ms, mark["appended_ms"])
+                self._wake(slot, tenant, due_ms, mark["appended_ms"], now_ms)
                 self._people.stamp(slot, record.offset)
             self._arm(slot, tenant, after_ms=due_ms)
         self._out.emit(pipeline.DECISIONS, tenant, {
@@ -152,7 +159,8 @@ class Walk:
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
             schema="watermark")
 
-    def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int) -> None:
+    def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
+              reached_ms: int) -> None:
         """A person's timer has come up: time alone may have changed their segments or moments.
 
         Taken step by step in event time, however far the watermark jumped.
@@ -161,16 +169,16 @@ class Walk:
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, due_ms)
         at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
-        self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
-        tail = self._people.tails.get(slot, {})
-        if "w" not in tail:
+        changes = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
+        kept = self._people.tails.get(slot, {}).get("w", {})
+        if not kept and not changes:
             return
         playbooks = self._playbooks.get(tenant)
         if playbooks is None:
             playbooks = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
-        moments = triggers.on_watermark(playbooks, tail["w"], due_ms, appended_ms)
-        if not tail["w"]:
-            del tail["w"]
+        moments = triggers.on_watermark(playbooks, kept, due_ms, appended_ms, reached_ms)
+        moments += triggers.on_segments(playbooks, changes, at_ms, appended_ms)
+        self._keep(slot, kept)
         for moment_ms in sorted({m.moment_ms for m in moments}):
             self._decide(slot, tenant, profile_id,
                          [m for m in moments if m.moment_ms == moment_ms])
@@ -190,27 +198,29 @@ class Walk:
     def _person(self, slot: int, at_ms: int) -> Person:
         members = self._members(slot)
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
-                      members.__contains__)
+                      members.__contains__, self._program.declared)
 
     def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
-                      after: int) -> None:
+                      after: int) -> list[triggers.Change]:
         """Say which segments the person entered, then which they left."""
+        changes: list[triggers.Change] = []
         if before == after:
-            return
+            return changes
         tenant = self._tables.tenant_of(slot)
         assert tenant is not None
         sizes = self._state.notes.setdefault("sizes", {}).setdefault(tenant, {})
         resized = self._state.notes.setdefault("resized", {}).setdefault(tenant, [])
         for entered, mask in ((True, after & ~before), (False, before & ~after)):
             for segment in self._program.names(mask):
+                change_id = ids.derive("segment", tenant, profile_id, segment, at_ms, int(entered))
+                changes.append(triggers.Change(segment, entered, change_id))
                 self._out.emit(pipeline.SEGMENT_CHANGES, profile_id, {
-                    "change_id": ids.derive("segment", tenant, profile_id, segment, at_ms,
-                                            int(entered)),
-                    "tenant": tenant, "profile_id": profile_id, "segment": segment,
-                    "entered": entered, "event_ms": at_ms, "cause": cause})
+                    "change_id": change_id, "tenant": tenant, "profile_id": profile_id,
+                    "segment": segment, "entered": entered, "event_ms": at_ms, "cause": cause})
                 sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
                 if segment not in resized:
                     resized.append(segment)
+        return changes
 
     def _decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
         """At most one decision a person and moment; each loser has its reason."""
@@ -260,7 +270,7 @@ class Walk:
             "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
             "trigger_event_id": moment.event_id, "object_id": moment.object_id,
             "moment_ms": moment.moment_ms,
-            "useful_until_ms": moment.moment_ms + playbook.expires_ms,
+            "useful_until_ms": moment.useful_until_ms,
             "window_ms": playbook.window_ms, "conversion": playbook.conversion,
             "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
             "propensity": chosen.propensities[chosen.arm],

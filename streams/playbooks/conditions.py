@@ -12,6 +12,7 @@ from typing import Any
 from streams.playbooks.model import Condition
 
 COMPARES = ("at_least", "at_most", "above", "below", "equals")
+_SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "="}
 
 
 def parse_condition(body: Any, *, features: Collection[str] | None,
@@ -98,3 +99,22 @@ def features_in(condition: Condition) -> set[str]:
     if condition.op == "feature":
         return {condition.name}
     return set().union(*(features_in(part) for part in condition.parts))
+
+
+def segments_in(condition: Condition) -> set[str]:
+    """Names of all segments that `condition` reads."""
+    if condition.op == "segment":
+        return {condition.name}
+    return set().union(*(segments_in(part) for part in condition.parts))
+
+
+def show_condition(condition: Condition) -> str:
+    """The condition as people read it."""
+    if condition.op == "segment":
+        return f"in {condition.name}"
+    if condition.op == "feature":
+        return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
+    if condition.op == "not":
+        return f"not ({show_condition(condition.parts[0])})"
+    word = " and " if condition.op == "all" else " or "
+    return "(" + word.join(show_condition(part) for part in condition.parts) + ")"

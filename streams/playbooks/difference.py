@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from streams.kernel import money
 from streams.kernel.moments import show_span
-from streams.playbooks.model import Condition, Playbook, Trigger
-
-_SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "="}
+from streams.playbooks.conditions import show_condition
+from streams.playbooks.model import Playbook
+from streams.playbooks.triggers import show_trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +50,3 @@ def lines_of(playbook: Playbook) -> dict[str, str]:
         text = f": {arm.subject!r} / {arm.body!r}" if arm.body else ""
         lines[f"variants.{arm.name}"] = arm.strategy + text
     return lines
-
-
-def show_trigger(trigger: Trigger) -> str:
-    if trigger.kind == "absence":
-        per = f" per {trigger.per}" if trigger.per else ""
-        return (f"{trigger.event} and no {trigger.without} within "
-                f"{show_span(trigger.within_ms)}{per}")
-    if trigger.kind == "recency":
-        span = (f"{trigger.times:g} × the mean gap" if trigger.times
-                else show_span(trigger.within_ms))
-        return f"{span} after the last {trigger.event} (of at least {trigger.events_min})"
-    when = "" if trigger.when is None else show_condition(trigger.when)
-    if trigger.kind == "edge":
-        return f"when {when} becomes true"
-    return f"each {trigger.event}" + (f" while {when}" if when else "")
-
-
-def show_condition(condition: Condition) -> str:
-    if condition.op == "segment":
-        return f"in {condition.name}"
-    if condition.op == "feature":
-        return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
-    if condition.op == "not":
-        return f"not ({show_condition(condition.parts[0])})"
-    word = " and " if condition.op == "all" else " or "
-    return "(" + word.join(show_condition(part) for part in condition.parts) + ")"

@@ -14,6 +14,7 @@ from streams.playbooks import vocabulary
 from streams.playbooks.conditions import COMPARES
 from streams.playbooks.shapes import (
     Choice,
+    Either,
     Fault,
     Fields,
     Key,
@@ -30,6 +31,7 @@ from streams.playbooks.source import Spot
 _EVENT = Text("an event type like cart_add", "[a-z][a-z0-9_]{0,63}", most=64)
 _FEATURE = Text("a feature's name", "[a-z][a-z0-9_]{0,63}", most=64)
 _SEGMENT = Text("a segment's name", "[a-z][a-z0-9_]{0,63}", most=64)
+_OBJECT = Choice(("cart_id", "item_id", "order_id"))
 _NAME = Text("a name like abandoned-cart", "[a-z][a-z0-9_-]{0,63}", most=64)
 
 
@@ -61,17 +63,40 @@ _CONDITION: Final[dict[str, Fields]] = {
            for name in COMPARES}}, one_of=COMPARES),
 }
 
+_STEP: Final = Either(_EVENT, Fields({"not": Key(_EVENT, "this does not happen", True)}))
+
 _TRIGGERS: Final[dict[str, Shape]] = {
     "absence": Fields({
         "after": Key(_EVENT, "the event that opens the wait", True),
         "without": Key(_EVENT, "the event that ends it", True),
         "within": Key(Span(), "how long to wait", True),
-        "per": Key(Choice(("cart_id", "item_id", "order_id")),
+        "per": Key(_OBJECT,
                    "the object the two events share; without it, the person")}),
     "event": Fields({
         "on": Key(_EVENT, "the event", True),
         "when": Key(_WHEN, "only while this holds")}),
-    "edge": Fields({"when": Key(_WHEN, "what turns from false to true", True)}),
+    "edge": Fields({
+        "when": Key(_WHEN, "what turns from false to true", True),
+        "rearm": Key(_WHEN, "what must hold, besides 'when' being false, before it fires again")}),
+    "score": Fields({
+        "sum": Key(ListOf(Fields({
+            "feature": Key(_FEATURE, "a feature of the person; without a value it adds nothing",
+                           True),
+            "weight": Key(Number(-1e9, 1e9), "what one unit of it adds", True)}), least=1, most=20),
+            "what is added up", True),
+        "at_least": Key(Number(-1e15, 1e15), "fires once when the sum comes to this", True),
+        "rearm_below": Key(Number(-1e15, 1e15), "fires again only after the sum was below this; "
+                           "at_least when left out")}),
+    "sequence": Fields({
+        "steps": Key(ListOf(_STEP, least=2, most=8, repeats=True), "what happens one after the "
+                     "other; {not: event} is what does not happen before the next step, or, as the "
+                     "last step, before the time is over", True),
+        "within": Key(Span(), "all of it in this span, from the first event on", True),
+        "per": Key(_OBJECT, "the object the events share; without it, the person")}),
+    "segment": Fields({
+        "enters": Key(_SEGMENT, "the person comes into this segment"),
+        "leaves": Key(_SEGMENT, "the person drops out of this segment")},
+        one_of=("enters", "leaves")),
     "recency": Fields({
         "after": Key(_EVENT, "the event to count from", True),
         "due": Key(Number(0.1, 10), "times the person's own mean gap between such events"),
@@ -84,7 +109,7 @@ PLAYBOOK: Final = Fields({
     "playbook": Key(_NAME, "its name, in the tenant", True),
     "trigger": Key(Fields({name: Key(shape, f"when: {name}")
                            for name, shape in _TRIGGERS.items()}, one_of=tuple(_TRIGGERS)),
-                   "when to speak: absence, event, edge or recency", True),
+                   f"when to speak: {', '.join(_TRIGGERS)}", True),
     "audience": Key(_WHEN, "to whom; everyone when left out"),
     "purpose": Key(Choice(("personalise", "contact")), "the consent it needs: contact to write "
                    "to a person, personalise to use what is known without writing", True),

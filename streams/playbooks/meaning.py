@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 from streams.kernel import moments, money
-from streams.playbooks import templates, vocabulary
-from streams.playbooks.conditions import parse_condition
-from streams.playbooks.model import Condition, Playbook, Trigger, Variant
+from streams.playbooks import templates, triggers, vocabulary
+from streams.playbooks.model import Playbook, Variant
 from streams.playbooks.shapes import Fault, share_of, suggest
 from streams.playbooks.source import Spot
 
@@ -32,9 +31,10 @@ def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
     if "holdout" in tree:
         given["holdout"] = share_of(tree["holdout"])
     if "audience" in tree:
-        given["audience"] = condition_of(tree["audience"])
+        given["audience"] = triggers.condition_of(tree["audience"])
     return Playbook(
-        name=tree["playbook"], trigger=trigger_of(tree["trigger"]), brief=tree["brief"].strip(),
+        name=tree["playbook"], trigger=triggers.trigger_of(tree["trigger"]),
+        brief=tree["brief"].strip(),
         variants=tuple(Variant(name, **arm) for name, arm in tree["variants"].items()),
         conversion=tree["conversion"]["event"],
         window_ms=moments.parse_span(tree["conversion"]["within"]),
@@ -43,62 +43,32 @@ def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
         **given)
 
 
-def trigger_of(tree: dict[str, Any]) -> Trigger:
-    (kind, says), = tree.items()
-    if kind == "absence":
-        return Trigger("absence", says["after"], says["without"],
-                       moments.parse_span(says["within"]), says.get("per", ""))
-    if kind == "event":
-        when = says.get("when")
-        return Trigger("event", says["on"], when=None if when is None else condition_of(when))
-    if kind == "edge":
-        return Trigger("edge", when=condition_of(says["when"]))
-    quiet = says.get("quiet")
-    return Trigger("recency", says["after"],
-                   within_ms=0 if quiet is None else moments.parse_span(quiet),
-                   times=float(says.get("due", 0.0)),
-                   events_min=int(says.get("min_events", 1 if quiet is not None else 2)))
-
-
-def condition_of(tree: object) -> Condition:
-    return parse_condition(tree, features=None, segments=None)
-
-
 def rule_faults(spot: Spot, features: Collection[str] | None,
                 segments: Collection[str] | None) -> Iterator[Fault]:
     """Faults of a tree that keeps the form: names nobody declared, templates, cross rules."""
     tree = cast("dict[str, Spot]", spot.mapping)
     yield from _names(spot, "feature", features)
-    yield from _names(spot, "segment", segments)
-    yield from _trigger_rules(tree["trigger"])
+    for key in ("segment", "enters", "leaves"):
+        yield from _names(spot, key, segments, called="segment")
+    yield from triggers.rule_faults(tree["trigger"])
     facts = tree["facts"].plain() if "facts" in tree else ["item.title", "item.price", "item.url"]
     locale = str(tree["locale"].value) if "locale" in tree else "en"
     for name, variant in cast("dict[str, Spot]", tree["variants"].mapping).items():
         yield from _variant(name, variant, cast("list[str]", facts), locale)
 
 
-def _names(spot: Spot, key: str, known: Collection[str] | None) -> Iterator[Fault]:
+def _names(spot: Spot, key: str, known: Collection[str] | None, *,
+           called: str = "") -> Iterator[Fault]:
     """Every `key: name` below `spot` whose name is not known; all are when `known` is None."""
     if known is None:
         return
     for name, part in (spot.mapping or {}).items():
         if name == key and isinstance(part.value, str) and part.value not in known:
-            yield Fault(part.line, f"{key} '{part.value}' is not declared",
+            yield Fault(part.line, f"{called or key} '{part.value}' is not declared",
                         suggest(part.value, known))
-        yield from _names(part, key, known)
+        yield from _names(part, key, known, called=called)
     for part in spot.sequence or ():
-        yield from _names(part, key, known)
-
-
-def _trigger_rules(spot: Spot) -> Iterator[Fault]:
-    (kind, says), = cast("dict[str, Spot]", spot.mapping).items()
-    keys = says.mapping or {}
-    if kind == "absence" and keys["after"].value == keys["without"].value:
-        yield Fault(keys["without"].line, "trigger.absence waits for the event that starts it",
-                    "name another event in 'without'")
-    least = keys.get("min_events")
-    if kind == "recency" and "due" in keys and least and cast("int", least.value) < 2:
-        yield Fault(least.line, "a mean gap needs two events", "write min_events: 2 or more")
+        yield from _names(part, key, known, called=called)
 
 
 def _variant(name: str, spot: Spot, facts: list[str], locale: str) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-TriggerKind = Literal["event", "edge", "absence", "recency"]
+TriggerKind = Literal["event", "edge", "absence", "recency", "score", "segment", "sequence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a sequence: this event, or its absence up to the next step."""
+
+    event: str
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
     """When to speak.
 
@@ -37,6 +45,13 @@ class Trigger:
     absence   `event`, and no `without` of the same `per` object within `within_ms` after it
     recency   the last `event` lies back `within_ms`; or, when `times` > 0, lies back `times` times
               the person's own mean gap between such events (at least `events_min` of them)
+    score     the sum of `weights` times features comes to `at_least`; once, until it was below
+              `rearm_below`. A feature without a value counts as 0
+    sequence  `steps` in their order within `within_ms`, all of the same `per` object; `event` is
+              the last that must happen
+    segment   the person enters `segment`, or leaves it when `enters` is False
+
+    `rearm` is the edge's hysteresis: it fires again only after `when` was false while `rearm` held.
     """
 
     kind: TriggerKind
@@ -47,6 +62,13 @@ class Trigger:
     when: Condition | None = None
     times: float = 0.0
     events_min: int = 1
+    rearm: Condition | None = None
+    weights: tuple[tuple[str, float], ...] = ()
+    at_least: float = 0.0
+    rearm_below: float = 0.0
+    segment: str = ""
+    enters: bool = True
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,14 +161,31 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Either:
+    """A word of one shape, or a mapping of the other."""
+
+    word: Shape
+    mapping: Fields
+
+    def schema(self) -> dict[str, Any]:
+        return {"oneOf": [self.word.schema(), self.mapping.schema()]}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        shape = self.word if spot.mapping is None else self.mapping
+        yield from shape.faults(spot, where)
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf:
     shape: Shape
     least: int = 0
     most: int = 50
+    repeats: bool = False
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.shape.schema(), "uniqueItems": True,
-                "minItems": self.least, "maxItems": self.most}
+        found: dict[str, Any] = {"type": "array", "items": self.shape.schema(),
+                                 "minItems": self.least, "maxItems": self.most}
+        return found if self.repeats else {**found, "uniqueItems": True}
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         if spot.sequence is None:
@@ -180,7 +197,7 @@ class ListOf:
                         f"write {self.least} to {self.most}")
         taken: list[object] = []
         for index, part in enumerate(spot.sequence):
-            if part.plain() in taken:
+            if not self.repeats and part.plain() in taken:
                 yield Fault(part.line, f"{where}[{index}] is written twice", "keep one of them")
             taken.append(part.plain())
             yield from self.shape.faults(part, f"{where}[{index}]")

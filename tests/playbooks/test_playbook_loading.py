@@ -36,6 +36,16 @@ GOOD: list[tuple[str, str]] = [
     ("trigger", "trigger: {absence: {after: a, without: b, within: 1.5h, per: item_id}}"),
     ("trigger", "trigger: {event: {on: search, when: {feature: spend_30d, above: -1.5}}}"),
     ("trigger", "trigger: {edge: {when: {all: [{segment: vip}, {not: {segment: new}}]}}}"),
+    ("trigger", "trigger: {edge: {when: {segment: vip}, rearm: {segment: new}}}"),
+    ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 0.5}, {feature: "
+                "product_views_1h, weight: -1}], at_least: 20, rearm_below: 10.5}}"),
+    ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 1}], at_least: 20}}"),
+    ("trigger", "trigger: {segment: {enters: vip}}"),
+    ("trigger", "trigger: {sequence: {steps: [view, view, {not: buy}, add], within: 1h, "
+                "per: item_id}}"),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, {not: c}], within: 1h}}"),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, c, b], within: 90s}}"),
+    ("trigger", "trigger: {segment: {leaves: active}}"),
     ("trigger", "trigger: {recency: {after: purchase, due: 1, min_events: 3}}"),
     ("trigger", "trigger: {recency: {after: purchase, quiet: 60d}}"),
     ("audience", "audience: {any: [{feature: orders_lifetime, equals: 0}, {segment: new}]}"),
@@ -82,6 +92,27 @@ BAD: list[tuple[str, str, str, bool]] = [
     ("trigger", "trigger: {edge: {when: {feature: a, at_least: 1, above: 2}}}", "at", True),
     ("trigger", "trigger: {edge: {when: {feature: spend_30d, at_least: many}}}", "a text", True),
     ("trigger", "trigger: {edge: {when: {feature: spend_3d, at_least: 1}}}", "not declared", False),
+    ("trigger", "trigger: {edge: {when: {segment: vip}, rearm: soon}}", "not a condition", True),
+    ("trigger", "trigger: {edge: {when: {segment: vip}, rearm: {segment: vipp}}}", "'vipp'", False),
+    ("trigger", "trigger: {score: {sum: [], at_least: 2}}", "has 0 entries", True),
+    ("trigger", "trigger: {score: {sum: [{feature: spend_30d}], at_least: 2}}", "missing", True),
+    ("trigger", "trigger: {score: {sum: [{feature: spent, weight: 1}], at_least: 2}}",
+     "feature 'spent' is not declared", False),
+    ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 1}], at_least: 2, "
+     "rearm_below: 3}}", "rearm_below is above at_least", False),
+    ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 1}, "
+     "{feature: spend_30d, weight: 2}], at_least: 2}}", "adds up 'spend_30d' twice", False),
+    ("trigger", "trigger: {segment: {enters: vips}}", "segment 'vips' is not declared", False),
+    ("trigger", "trigger: {segment: {leaves: vips}}", "segment 'vips' is not declared", False),
+    ("trigger", "trigger: {segment: {enters: vip, leaves: new}}", "enters and leaves", True),
+    ("trigger", "trigger: {segment: vip}", "not a mapping", True),
+    ("trigger", "trigger: {sequence: {steps: [a], within: 1h}}", "has 1 entries", True),
+    ("trigger", "trigger: {sequence: {steps: [a, 7], within: 1h}}", "steps[1] is a number", True),
+    ("trigger", "trigger: {sequence: {steps: [a, {no: b}], within: 1h}}", "steps[1].no", True),
+    ("trigger", "trigger: {sequence: {steps: [a, b]}}", "'trigger.sequence.within'", True),
+    ("trigger", "trigger: {sequence: {steps: [{not: a}, b], within: 1h}}", "begins with", False),
+    ("trigger", "trigger: {sequence: {steps: [{not: a}, {not: b}], within: 1h}}", "begins", False),
+    ("trigger", "trigger: {sequence: {steps: [a, {not: b}, b], within: 1h}}", "wants 'b'", False),
     ("audience", "audience: {segment: vips}", "segment 'vips' is not declared", False),
     ("audience", "audience: {not: {segment: vipp}}", "segment 'vipp' is not declared", False),
     ("audience", "audience: vip", "audience is not a condition", True),
@@ -227,6 +258,21 @@ def test_the_difference_is_empty_for_the_same_meaning_and_names_each_change() ->
     assert {(c.what, c.before, c.after) for c in difference(before, after)} == {
         ("variants.a", "reminder", None), ("variants.b", None, "helpful")}
     assert len(difference(None, after)) == len(lines_of(after))
+
+
+@pytest.mark.parametrize(("line", "shown"), [
+    ("{edge: {when: {segment: vip}, rearm: {not: {segment: new}}}}",
+     "when in vip becomes true, again after not (in new)"),
+    ("{score: {sum: [{feature: a, weight: 0.5}, {feature: b, weight: -1}], at_least: 20}}",
+     "when 0.5 × a + -1 × b ≥ 20, again after < 20"),
+    ("{segment: {enters: vip}}", "when the person enters vip"),
+    ("{segment: {leaves: vip}}", "when the person leaves vip"),
+    ("{sequence: {steps: [a, {not: b}, c], within: 60m, per: cart_id}}",
+     "a, no b, c within 1h per cart_id"),
+])
+def test_every_kind_of_trigger_has_a_line_in_the_plan(line: str, shown: str) -> None:
+    found = loading.from_yaml(text_of("trigger", f"trigger: {line}"), "t", 1)
+    assert lines_of(found)["trigger"] == shown
 
 
 def test_the_schema_file_for_editors_is_the_one_in_code() -> None:

@@ -38,9 +38,10 @@ DECAY_TILES = 2
 HLL_TILES, HLL_REGISTERS = 5, 64
 
 # Next offset, segments, purposes, hashes of locale and tenant, newest event time, how many ids were
-# heard, and whether the segments have been stated at all.
+# heard, and flags: the segments have been stated; every event matters to a trigger.
 HEADER_WORDS = 8
-STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, STATED = range(8)
+STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, FLAGS = range(8)
+STATED, ALERT = 1, 2
 
 # Units per 1 of a source: money in micro-units, quantities in thousandths.
 SCALE = {"value": 1_000_000, "quantity": 1_000}

@@ -1,0 +1,18 @@
+"""Triggers: is this a moment to speak?
+
+In       an admitted event, a watermark, or segments just changed; the person's features
+Out      Moments: playbook, time, object, items, evidence, until when it is useful
+Keeps    per playbook what its kind needs: watches, the last truth of an edge, partial sequences
+Refuses  nothing
+Time     event time; what depends on order or absence is decided by the watermark
+
+One file a kind; `dispatch` knows which, `interests` which events can matter at all.
+"""
+
+from streams.choose.triggers.dispatch import next_deadline_ms, on_event, on_watermark
+from streams.choose.triggers.interests import Features, interests, is_alert
+from streams.choose.triggers.moment import Moment, Person
+from streams.choose.triggers.segment import Change, on_segments
+
+__all__ = ["Change", "Features", "Moment", "Person", "interests", "is_alert",
+           "next_deadline_ms", "on_event", "on_segments", "on_watermark"]

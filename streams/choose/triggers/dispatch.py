@@ -1,0 +1,94 @@
+"""Which file answers for which kind, and the state that all kinds share.
+
+`kept` is a person's trigger state, {playbook: own}; each kind writes its own part in place:
+    k     the kind that wrote it: a playbook of the same name with another trigger starts afresh
+    due   when something in it may be decided by the watermark (absences work theirs out)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from streams.choose import watches
+from streams.choose.triggers import absence, edge, event, score, sequence
+from streams.choose.triggers.moment import Moment, Person
+from streams.playbooks.model import Playbook
+
+OnEvent = Callable[[Playbook, dict[str, Any], dict[str, Any], tuple[str, ...], Person],
+                   list[Moment]]
+OnWatermark = Callable[[Playbook, dict[str, Any], int, int, int], list[Moment]]
+
+_ON_EVENT: Final[dict[str, OnEvent]] = {
+    "absence": absence.on_event, "recency": absence.on_event, "event": event.on_event,
+    "edge": edge.on_event, "score": score.on_event,
+    "sequence": sequence.on_event,
+}
+_ON_WATERMARK: Final[dict[str, OnWatermark]] = {
+    "absence": absence.on_watermark, "recency": absence.on_watermark,
+    "sequence": sequence.on_watermark,
+}
+
+
+def on_event(playbooks: Iterable[Playbook], kept: dict[str, Any], event: dict[str, Any],
+             items: tuple[str, ...], person: Person) -> list[Moment]:
+    """Let every playbook look at one event; returns the moments that it makes at once.
+
+    `kept` is the person's trigger state; changed in place.
+    """
+    found = []
+    for playbook in playbooks:
+        look = _ON_EVENT.get(playbook.trigger.kind)
+        if look is not None:
+            own = _own(kept, playbook)
+            found += look(playbook, own, event, items, person)
+            _keep(kept, playbook, own)
+    return found
+
+
+def on_watermark(playbooks: Iterable[Playbook], kept: dict[str, Any], watermark_ms: int,
+                 appended_ms: int, reached_ms: int = 0) -> list[Moment]:
+    """The moments that have become certain by `watermark_ms`.
+
+    `reached_ms` is how far the watermark has really come, when `watermark_ms` is a step on the way
+    there: what has outlived its use by then need not be said. State that no playbook in force
+    answers for goes when it comes up.
+    """
+    found, decided = [], set()
+    for playbook in playbooks:
+        decide = _ON_WATERMARK.get(playbook.trigger.kind)
+        if decide is not None and playbook.name in kept:
+            decided.add(playbook.name)
+            own = _own(kept, playbook)
+            found += decide(playbook, own, watermark_ms, appended_ms,
+                            max(watermark_ms, reached_ms))
+            _keep(kept, playbook, own)
+    for name in [name for name, own in kept.items() if name not in decided
+                 and (due_ms := _due_ms(own)) is not None and due_ms <= watermark_ms]:
+        del kept[name]
+    return found
+
+
+def next_deadline_ms(kept: dict[str, Any]) -> int | None:
+    """The earliest moment at which the watermark may decide something about the person."""
+    deadlines = (_due_ms(own) for own in kept.values())
+    return min((d for d in deadlines if d is not None), default=None)
+
+
+def _due_ms(own: dict[str, Any]) -> int | None:
+    due_ms: int | None = own.get("due")
+    return watches.next_deadline_ms(own) if due_ms is None else due_ms
+
+
+def _own(kept: dict[str, Any], playbook: Playbook) -> dict[str, Any]:
+    own = kept.get(playbook.name, {})
+    return own if own.get("k", playbook.trigger.kind) == playbook.trigger.kind else {}
+
+
+def _keep(kept: dict[str, Any], playbook: Playbook, own: dict[str, Any]) -> None:
+    own.pop("k", None)
+    if own:
+        own["k"] = playbook.trigger.kind
+        kept[playbook.name] = own
+    else:
+        kept.pop(playbook.name, None)

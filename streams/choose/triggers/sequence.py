@@ -1,0 +1,199 @@
+"""Sequence: A, then B, then no C before D, all within a window, for one object.
+
+In       events of the types that the steps name
+Keeps    e: {object: [[ms, id, type, items]]}, these events until they are used up or too old;
+         c: up to when events were cut off because there were too many
+Time     decided by the watermark, on events in the order in which they happened: how they arrived
+         cannot matter. A step that closes with `not` is decided when the window is over
+
+A match uses up its events: the next one begins after its last. Of several possible beginnings the
+latest counts, which leaves the most time. A new match of all steps before a closing `not` takes the
+place of the one that waits. Bounds may lose a match of somebody who does a great deal, they never
+invent one: whatever is cut off is cut off from the beginning, and what is told late of the time
+before can only forbid.
+
+Source of the idea: SQL:2016 MATCH_RECOGNIZE, AFTER MATCH SKIP PAST LAST ROW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from streams.choose.triggers.moment import ITEMS_MAX, OBJECTS_MAX, Moment, Person, objects_of
+from streams.kernel.moments import DAY_MS
+from streams.playbooks.model import Playbook, Trigger
+
+EVENTS_MAX = 32          # per object
+LATE_MS = DAY_MS         # how much later than the newest event an older one is still waited for
+
+# An event as it is kept: [event_ms, event_id, event_type, [items]].
+Heard = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """`due_ms`: when it is certain. `events`: one for each step that is not a `not`."""
+
+    due_ms: int
+    events: tuple[Heard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps, for matching: `forbidden[n]` must not happen when n wanted steps are done."""
+
+    wanted: tuple[str, ...]
+    forbidden: tuple[frozenset[str], ...]
+    absent: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def plan_of(trigger: Trigger) -> Plan:
+    forbidden: list[set[str]] = [set()]
+    for step in trigger.steps:
+        if step.absent:
+            forbidden[-1].add(step.event)
+        else:
+            forbidden.append(set())
+    return Plan(tuple(step.event for step in trigger.steps if not step.absent),
+                tuple(map(frozenset, forbidden)), frozenset().union(*forbidden))
+
+
+def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
+             items: tuple[str, ...], person: Person) -> list[Moment]:
+    trigger, kind, plan = playbook.trigger, event["event_type"], plan_of(playbook.trigger)
+    forbids = kind in plan.absent
+    if not forbids and (kind not in plan.wanted or event["event_ms"] <= own.get("c", 0)):
+        return []
+    heard = [event["event_ms"], event["event_id"], kind, list(items[:ITEMS_MAX])]
+    for object_id in objects_of(event, trigger.per, items):
+        if object_id or not trigger.per or forbids:
+            _remember(own, trigger, object_id, heard)
+    _arm(own, trigger)
+    return []
+
+
+def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, appended_ms: int,
+                 reached_ms: int) -> list[Moment]:
+    trigger, found = playbook.trigger, []
+    for object_id in sorted(own.get("e", {})):
+        while (match := _of_object(own, trigger, object_id)) and match.due_ms <= watermark_ms:
+            found.append(_moment(playbook, object_id, match, appended_ms))
+            _cut(own, object_id, _key(match.events[-1]))
+    _forget(own, watermark_ms - trigger.within_ms)
+    _arm(own, trigger)
+    return sorted(found, key=lambda m: (m.moment_ms, m.object_id))
+
+
+def first_match(trigger: Trigger, events: list[tuple[Heard, bool]]) -> Match | None:
+    """The match that is certain first. `events` in order; True: about no object in particular, so
+    that it can only forbid.
+
+    One run per number of steps done is enough, the one that began last: whatever completes or
+    forbids an earlier one does so to it, too.
+    """
+    plan, within_ms = plan_of(trigger), trigger.within_ms
+    last = len(plan.wanted)
+    runs: list[tuple[Heard, ...] | None] = [None] * (last + 1)
+    for heard, only_forbids in events:
+        waiting = runs[last]
+        if waiting is not None and waiting[0][0] + within_ms < heard[0]:
+            return Match(waiting[0][0] + within_ms, waiting)
+        for done in range(1, last + 1):
+            if heard[2] in plan.forbidden[done]:
+                runs[done] = None
+        if only_forbids:
+            continue
+        for done in range(last, 0, -1):
+            if heard[2] == plan.wanted[done - 1]:
+                _extend(runs, done, heard, within_ms)
+        done_now = runs[last]
+        if done_now is not None and not plan.forbidden[last]:
+            return Match(heard[0], done_now)
+    waiting = runs[last]
+    return None if waiting is None else Match(waiting[0][0] + within_ms, waiting)
+
+
+def _extend(runs: list[tuple[Heard, ...] | None], done: int, heard: Heard, within_ms: int) -> None:
+    before: tuple[Heard, ...] | None = () if done == 1 else runs[done - 1]
+    if before is None or (before and before[0][0] + within_ms < heard[0]):
+        return
+    grown, standing = (*before, heard), runs[done]
+    if standing is None or _key(grown[0]) >= _key(standing[0]):
+        runs[done] = grown
+
+
+def _key(heard: Heard) -> tuple[int, str]:
+    return heard[0], heard[1]
+
+
+def _of_object(own: dict[str, Any], trigger: Trigger, object_id: str) -> Match | None:
+    if trigger.per and not object_id:
+        return None
+    objects = own.get("e", {})
+    events = [(heard, False) for heard in objects.get(object_id, ())]
+    if trigger.per:
+        events += [(heard, True) for heard in objects.get("", ())]
+        events.sort(key=lambda pair: _key(pair[0]))
+    return first_match(trigger, events)
+
+
+def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Heard) -> None:
+    objects: dict[str, list[Heard]] = own.setdefault("e", {})
+    events = objects.setdefault(object_id, [])
+    events.append(heard)
+    events.sort(key=_key)
+    newest_ms = max(each[-1][0] for each in objects.values())
+    _forget(own, newest_ms - trigger.within_ms - LATE_MS)
+    events = objects.get(object_id, [])
+    if len(events) > EVENTS_MAX:
+        cut = _key(events[-EVENTS_MAX - 1])
+        own["c"] = max(own.get("c", 0), cut[0])
+        for each in ([object_id] if object_id else list(objects)):
+            _cut(own, each, cut)
+    while len(objects) > OBJECTS_MAX + 1:       # one more for what is about no object
+        oldest = min(filter(None, objects), key=lambda o: (_key(objects[o][-1]), o))
+        own["c"] = max(own.get("c", 0), objects[oldest][-1][0])
+        del objects[oldest]
+
+
+def _cut(own: dict[str, Any], object_id: str, upto: tuple[int, str]) -> None:
+    """Drop the object's events up to and including `upto`."""
+    objects: dict[str, list[Heard]] = own["e"]
+    left = [heard for heard in objects[object_id] if _key(heard) > upto]
+    if left:
+        objects[object_id] = left
+    else:
+        del objects[object_id]
+
+
+def _forget(own: dict[str, Any], before_ms: int) -> None:
+    """Drop what happened before `before_ms`."""
+    objects: dict[str, list[Heard]] = own.get("e", {})
+    for object_id in list(objects):
+        if objects[object_id][0][0] < before_ms:
+            _cut(own, object_id, (before_ms - 1, "\U0010ffff"))
+
+
+def _arm(own: dict[str, Any], trigger: Trigger) -> None:
+    """Note when the first match, as far as it is known, will be certain."""
+    matches = [match for object_id in own.get("e", {})
+               if (match := _of_object(own, trigger, object_id))]
+    own.pop("due", None)
+    if matches:
+        own["due"] = min(match.due_ms for match in matches)
+    if not own.get("e"):
+        own.clear()
+
+
+def _moment(playbook: Playbook, object_id: str, match: Match, appended_ms: int) -> Moment:
+    last = match.events[-1]
+    items = dict.fromkeys(item for heard in reversed(match.events) for item in heard[3])
+    evidence = {"steps": [{"event": kind, "event_id": event_id, "at_ms": at_ms}
+                          for at_ms, event_id, kind, _ in match.events],
+                "without": sorted(plan_of(playbook.trigger).absent), "object": object_id,
+                "until_ms": match.events[0][0] + playbook.trigger.within_ms}
+    return Moment(playbook, match.due_ms, last[1], object_id, tuple(items)[:ITEMS_MAX],
+                  appended_ms, evidence)
