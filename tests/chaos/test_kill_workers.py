@@ -33,7 +33,7 @@ from streams.choose.definitions import layout, segments
 from streams.choose.profile import Row, is_segment
 from streams.engine import checkpoints
 from streams.engine.records import Seen
-from streams.engine.slab import Slab
+from streams.engine.stage import PartitionState
 from streams.kernel.moments import DAY_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks import loading
@@ -172,10 +172,7 @@ def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
     at_ms, found = START + 60 * DAY_MS, {}
     logic = ChooseLogic(SideInputs(), layout(), segments(), lambda side, tenant: ())
     for partition in range(settings.partitions):
-        slab = Slab(topics=1, fields=logic.fields, layout=logic.layout)
-        for key, value in read_whole(settings, pipeline.BY_NAME["choose"].keeps, partition):
-            if key != checkpoints.MARK_KEY:
-                slab.apply(key, value)
+        slab = recovered(settings, logic, partition).slab
         for key in slab:
             if not is_segment(key):
                 row = Row(slab, slab.slot(key), layout())
@@ -183,6 +180,19 @@ def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
                                        for name in ("orders_lifetime", "purchases_365d",
                                                     "spend_365d", "days_since_purchase")}
     return found
+
+
+def recovered(settings: Settings, logic: ChooseLogic, partition: int) -> PartitionState:
+    """The state that the partition's next owner would find."""
+    asking = Consumer({**settings.kafka_client, "group.id": "kairos-choose"})
+    try:
+        (place,) = asking.committed([TopicPartition(pipeline.ADMITTED, partition)], timeout=30)
+    finally:
+        asking.close()
+    return checkpoints.recover(
+        logic, partition, upstream=settings.partitions,
+        lineage=checkpoints.newest([place.metadata]),
+        changelog=read_whole(settings, pipeline.BY_NAME["choose"].keeps, partition))[0]
 
 
 def obvious_rows(settings: Settings, events: list[dict[str, Any]]) -> dict[str, Any]:
