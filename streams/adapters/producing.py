@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from streams.adapters.reading import unreachable
 from streams.engine.ports import BarrierPort
 from streams.engine.records import Emission
 from streams.kernel.errors import UnreachableError
@@ -19,8 +20,11 @@ from streams.settings import Settings
 
 PARTITION_BY_KEY = -1        # librdkafka's RD_KAFKA_PARTITION_UA: let the partitioner choose
 
+# Gapless: when a message is given up, none behind it may arrive. A reader knows repeats by the
+# highest origin it has seen; what a gap leaves out would be taken for a repeat when it comes.
 _OPTIONS = {
-    "acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random",
+    "acks": "all", "enable.idempotence": True, "enable.gapless.guarantee": True,
+    "partitioner": "murmur2_random",
     "compression.type": "lz4", "linger.ms": 5, "message.max.bytes": 2_000_000,
     "queue.buffering.max.messages": 500_000, "delivery.timeout.ms": 120_000,
 }
@@ -49,6 +53,12 @@ class Barrier:
             if topic is not None and partition is not None and offset is not None:
                 where = (topic, partition)
                 self._ends[where] = max(offset + 1, self._ends.get(where, -1))
+
+    def refused(self, fault: str) -> None:
+        """What was to be sent was not even taken."""
+        with self._lock:
+            self._pending -= 1
+            self._fault = self._fault or fault
 
     def end_of(self, topic: str, partition: int) -> int:
         """Offset after the last acknowledged message there; -1 when there was none."""
@@ -97,6 +107,9 @@ class Outbox:
                 return
             except BufferError:
                 time.sleep(0.01)
+            except KafkaException as fault:
+                barrier.refused(str(fault))
+                raise unreachable("Kafka takes no messages any more", fault) from fault
 
     def wait(self, barrier: BarrierPort, timeout_s: float = 60.0) -> None:
         """Return when everything under `barrier` is acknowledged by the broker.

@@ -2,20 +2,18 @@
 
 Order, never to be changed:
     1. every emission since the last checkpoint is acknowledged
-    2. dirty rows, then the mark record, go to the changelog and are acknowledged
-    3. the offsets are committed, with the checkpoint's number as metadata
+    2. dirty rows and the mark go to the changelog and are acknowledged
+    3. the offsets are committed, with the lineage as metadata: now the checkpoint counts
 
-The mark holds what must be exactly as of the committed offsets (origins seen, watermarks, notes). A
-crash between 2 and 3 leaves a mark that is one step ahead of the commit, so each mark also carries
-its predecessor; recovery takes the one whose number stands in the committed metadata. Rows may be
-ahead of it: their stamps make replay skip what they hold.
+The mark holds what belongs to no key (origins seen, watermarks, notes); it is written like a row.
+Until the commit is taken, nothing that the commit before it needs is overwritten: see `versions`.
+So rows, mark and offsets are always of the same instant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -24,6 +22,7 @@ from streams.engine.records import Seen
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.timers import Timers
+from streams.engine.versions import Entry, Lineage, Versions
 from streams.engine.watermarks import Watermarks
 from streams.kernel.errors import StateError
 
@@ -45,32 +44,27 @@ class Mark:
         notes = orjson.loads(orjson.dumps(state.notes))
         return cls(number, state.seen.dump(), state.watermarks.dump(), notes)
 
-    def dump(self) -> dict[str, Any]:
-        return {"number": self.number, "seen": self.seen, "watermarks": self.watermarks,
-                "notes": self.notes}
+    def encode(self) -> bytes:
+        return orjson.dumps({"number": self.number, "seen": self.seen,
+                             "watermarks": self.watermarks, "notes": self.notes})
 
     @classmethod
-    def load(cls, stored: dict[str, Any]) -> Mark:
-        return cls(stored["number"], [(t, p, o, s) for t, p, o, s in stored["seen"]],
-                   stored["watermarks"], stored["notes"])
+    def decode(cls, stored: bytes) -> Mark:
+        fields = orjson.loads(stored)
+        return cls(fields["number"], [(t, p, o, s) for t, p, o, s in fields["seen"]],
+                   fields["watermarks"], fields["notes"])
 
 
 EMPTY = Mark(0, [], {}, {})
 
 
-def encode_marks(current: Mark, previous: Mark) -> bytes:
-    return orjson.dumps({"current": current.dump(), "previous": previous.dump()})
+def newest(found: Iterable[str | None]) -> Lineage:
+    """The lineage in the commit metadata of a partition's input topics.
 
-
-def metadata_of(number: int) -> str:
-    return f"checkpoint={number}"
-
-
-def number_in(metadata: str | None) -> int:
-    """The checkpoint number in commit metadata; 0 when there is none."""
-    if not metadata or not metadata.startswith("checkpoint="):
-        return 0
-    return int(metadata.removeprefix("checkpoint="))
+    They are committed together; a topic that the stage only lately reads has none yet.
+    """
+    return max((Lineage.read(metadata) for metadata in found),
+               key=lambda lineage: (lineage.number, lineage.epoch), default=Lineage())
 
 
 def fresh(logic: StageLogic, partition: int, upstream: int, mark: Mark = EMPTY) -> PartitionState:
@@ -82,36 +76,37 @@ def fresh(logic: StageLogic, partition: int, upstream: int, mark: Mark = EMPTY) 
         timers=Timers(), notes=orjson.loads(orjson.dumps(mark.notes)))
 
 
-def recover(logic: StageLogic, partition: int, *, upstream: int, committed_number: int,
-            changelog: Iterable[tuple[bytes, bytes | None]], snapshot: Snapshot | None = None,
-            ) -> tuple[PartitionState, Mark]:
-    """State from a changelog read to its end, in order: from its beginning, or from where
-    `snapshot` ends.
+def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineage,
+            changelog: Iterable[Entry], snapshot: Snapshot | None = None,
+            ) -> tuple[PartitionState, Versions, Mark]:
+    """State as of the last commit, from a changelog read to its end, in order: from its beginning,
+    or from where `snapshot` ends.
 
     Raises StateError when the changelog does not hold the checkpoint that the offsets were
     committed with: state and offsets do not belong together, and going on would miscount.
     """
     slab = logic.make_slab()
-    marks = [EMPTY]
-    earlier: Iterable[tuple[bytes, bytes | None]] = ()
+    versions, mark = Versions(lineage), EMPTY
     if snapshot is not None:
-        earlier = chain(snapshot.rows, [(MARK_KEY, snapshot.marks)])
-    for key, value in chain(earlier, changelog):
-        if key == MARK_KEY:
-            if value is not None:
-                stored = orjson.loads(value)
-                marks = [Mark.load(stored["current"]), Mark.load(stored["previous"])]
-        else:
+        versions.load(snapshot)
+        for key, _, row in snapshot.rows:
+            if key == MARK_KEY:
+                mark = Mark.decode(row)
+            elif row:
+                slab.apply(key, row)
+    for key, value in versions.read(changelog):
+        if key != MARK_KEY:
             slab.apply(key, value)
+        elif value is not None:
+            mark = Mark.decode(value)
     slab.forget_dirty()
-    mark = next((m for m in marks if m.number == committed_number), None)
-    if mark is None:
+    if mark.number != lineage.number:
         raise StateError(
             f"{logic.name}, partition {partition}: offsets are committed with checkpoint "
-            f"{committed_number}, but the changelog holds {[m.number for m in marks]}",
+            f"{lineage.number}, but the changelog holds {mark.number}",
             "the changelog topic was altered or cut; reset the stage: stop it, delete its "
             "changelog topic and its consumer group, and start again from the beginning")
     state = fresh(logic, partition, upstream, mark)
     state.slab = slab
     logic.recovered(state)
-    return state, mark
+    return state, versions, mark

@@ -6,6 +6,9 @@
 A lane is total. When the walk itself raises, that is a bug, but one bad record may neither stop the
 partition nor be lost: the lane goes back to its last checkpoint, takes records one at a time until
 it meets the culprit, quarantines it with the fault, and goes on.
+
+A lane that could not finish what it began (the broker failed, ownership was lost) is *broken*: its
+rows may be further than its offsets, so it makes no checkpoint any more and must be dropped.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from streams.engine import checkpoints, snapshots
 from streams.engine.checkpoints import MARK_KEY, Mark
@@ -28,6 +33,7 @@ from streams.engine.ports import (
 from streams.engine.records import Emission, Out, Record
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
+from streams.engine.versions import Lineage, Versions
 from streams.kernel.errors import UnreachableError
 from streams.kernel.moments import MINUTE_MS
 
@@ -35,15 +41,17 @@ log = logging.getLogger(__name__)
 
 NEVER_COMMITTED = -1
 SNAPSHOT_EVERY_MS = 5 * MINUTE_MS
+Aside = Callable[..., Awaitable[Any]]
 
 
 class Lane:
-    """`upstream`: partitions that report watermarks into this stage."""
+    """`upstream`: partitions that report watermarks into this stage. `aside` runs what blocks."""
 
     def __init__(self, logic: StageLogic, partition: int, *, upstream: int, changelog_topic: str,
                  outbox: OutboxPort, source: SourcePort, changelog: ChangelogPort,
-                 snapshots: SnapshotPort, clock: ClockPort) -> None:
-        self.logic, self.partition = logic, partition
+                 snapshots: SnapshotPort, clock: ClockPort,
+                 aside: Aside = asyncio.to_thread) -> None:
+        self.logic, self.partition, self._aside = logic, partition, aside
         self._upstream, self._changelog_topic = upstream, changelog_topic
         self._outbox, self._source, self._changelog, self._clock = outbox, source, changelog, clock
         self._snapshots = snapshots
@@ -54,8 +62,10 @@ class Lane:
         self._committed: Offsets = {}
         self._barrier = outbox.barrier()
         self._state: PartitionState | None = None
+        self._versions: Versions | None = None
         self._mark: Mark = checkpoints.EMPTY
-        self._previous: Mark = checkpoints.EMPTY
+        self._marked_ms = 0
+        self._broken = False
         self._poison: dict[tuple[str, int], str] = {}
         self._careful_until: Offsets = {}
         self._sought: Offsets = {}
@@ -68,49 +78,76 @@ class Lane:
         assert self._state is not None, "recover() comes first"
         return self._state
 
+    @property
+    def versions(self) -> Versions:
+        assert self._versions is not None, "recover() comes first"
+        return self._versions
+
     def recover(self) -> Offsets:
-        """Read the state back; returns where to go on reading, per input topic. Blocks."""
+        """Read the state back; returns where to go on reading, per input topic. Blocks.
+
+        The commit at the end begins this lane's epoch. It is taken from the owner only: so nobody
+        else has written since the changelog was read, or it fails, and with it the recovery.
+        """
         found = self._source.committed([self.partition])
-        number = max((checkpoints.number_in(metadata) for _, metadata in found.values()),
-                     default=0)
-        snapshot = self._usable_snapshot()
+        lineage = checkpoints.newest(metadata for _, metadata in found.values())
+        own = lineage.claimed() if self._versions is None else lineage
+        snapshot = self._usable_snapshot(lineage)
         start = 0 if snapshot is None else snapshot.next_offset
-        self._state, self._mark = checkpoints.recover(
-            self.logic, self.partition, upstream=self._upstream, committed_number=number,
+        self._state, self._versions, self._mark = checkpoints.recover(
+            self.logic, self.partition, upstream=self._upstream, lineage=own,
             changelog=self._changelog.read(self.partition, start), snapshot=snapshot)
-        self._committed = {where: offset for where, (offset, _) in found.items() if offset >= 0}
+        self._committed = {where: max(offset, 0) for where, (offset, _) in found.items()}
+        self._source.commit(self._committed, own.metadata())
         self.positions = dict(self._committed)
         self._barrier = self._outbox.barrier()
         self._dirty = False
         return dict(self._committed)
 
-    def _usable_snapshot(self) -> Snapshot | None:
-        """The newest snapshot here, unless the changelog does not reach as far as it says."""
+    def _usable_snapshot(self, lineage: Lineage) -> Snapshot | None:
+        """The snapshot here, unless its checkpoint does not count or lies beyond the changelog."""
         stored = self._snapshots.load(self.partition)
         if stored is None:
             return None
         like = self.logic.make_slab()
         found = snapshots.decode(stored, layout=like.layout, width=like.width,
                                  now_ms=self._clock.now_ms())
-        if found is None or found.next_offset > self._changelog.end(self.partition):
+        if (found is None or found.number > dict(lineage.ends).get(found.epoch, -1)
+                or found.next_offset > self._changelog.end(self.partition)):
             return None
         return found
 
     def snapshot(self) -> None:
         """Save the rows as the changelog holds them: right after a checkpoint, when it is due."""
         self._snapshot_due_ms = self._clock.now_ms() + SNAPSHOT_EVERY_MS
-        if self._changelog_end < 0 or self.state.slab.dirty:
+        slab, lineage = self.state.slab, self.versions.lineage
+        if self._changelog_end < 0 or self._dirty or self._broken or slab.dirty:
             return
+        mark = self._mark.encode()
+        rows = [(key, tag, b"" if dropped else mark if key == MARK_KEY else slab.encode(key) or b"")
+                for key, tag, dropped in self.versions.standing()]
         self._snapshots.save(self.partition, snapshots.encode(
-            self.state.slab, next_offset=self._changelog_end, written_ms=self._clock.now_ms(),
-            marks=checkpoints.encode_marks(self._mark, self._previous)))
+            Snapshot(self._changelog_end, self._marked_ms, lineage.epoch, lineage.number, rows,
+                     self.versions.spent), layout=slab.layout, width=slab.width))
 
     async def process(self, records: Sequence[Record]) -> None:
         """Take records of this partition, in order."""
         async with self.lock:
-            for batch in self._cut([record for record in records if self._is_next(record)]):
-                if not await self._walk(batch):
-                    return      # gone back to the checkpoint; the records will come again
+            with self._whole():
+                for batch in self._cut([record for record in records if self._is_next(record)]):
+                    if not await self._walk(batch):
+                        return      # gone back to the checkpoint; the records will come again
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is begun is finished, or the lane is broken. Raises when it is broken already."""
+        if self._broken:
+            raise UnreachableError(
+                f"{self.logic.name}/{self.partition} was left in the middle of its work",
+                "its next owner goes on from the last checkpoint")
+        self._broken = True
+        yield
+        self._broken = False
 
     def _is_next(self, record: Record) -> bool:
         """False for what was done already, and for what was read ahead before the lane went back.
@@ -171,8 +208,8 @@ class Lane:
         ahead = {(r.topic, r.partition): r.offset + 1 for r in reversed(batch)}
         ahead = {**ahead, **{where: position for where, position in self.positions.items()
                              if position > max(self._committed.get(where, 0), 0)}}
-        await asyncio.to_thread(self._outbox.wait, self._barrier)
-        starts = await asyncio.to_thread(self.recover)
+        await self._aside(self._outbox.wait, self._barrier)
+        starts = await self._aside(self.recover)
         self._sought = {**self._sought, **ahead}
         self._source.seek({(topic, self.partition): starts.get((topic, self.partition), 0)
                            for topic in self.logic.topics})
@@ -183,7 +220,7 @@ class Lane:
 
     async def idle(self) -> None:
         """Tell the stage when the partition has been read to its end and is quiet."""
-        if self.lock.locked() or not self._is_caught_up():
+        if self._broken or self.lock.locked() or not self._is_caught_up():
             return
         async with self.lock:
             now_ms = self._clock.now_ms()
@@ -207,29 +244,35 @@ class Lane:
         async with self.lock:
             if not self._dirty:
                 return
-            out = Out(self.logic.name, self._clock.now_ms())
-            self.logic.before_checkpoint(self.state, out)
-            self._send(out.emissions)
-            await asyncio.to_thread(self._outbox.wait, self._barrier)
-            mark = Mark.of(self._mark.number + 1, self.state)
-            barrier = self._outbox.barrier()
-            self._outbox.send(self._rows(mark), barrier)
-            await asyncio.to_thread(self._outbox.wait, barrier)
-            await asyncio.to_thread(self._source.commit, self.positions,
-                                    checkpoints.metadata_of(mark.number))
-            self._previous, self._mark = self._mark, mark
-            self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
-            self._committed = dict(self.positions)
-            self._barrier = self._outbox.barrier()
-            self._dirty = False
+            with self._whole():
+                await self._checkpoint()
             if self._clock.now_ms() >= self._snapshot_due_ms:
                 self.snapshot()
 
+    async def _checkpoint(self) -> None:
+        out = Out(self.logic.name, self._clock.now_ms())
+        self.logic.before_checkpoint(self.state, out)
+        self._send(out.emissions)
+        await self._aside(self._outbox.wait, self._barrier)
+        mark, marked_ms = Mark.of(self._mark.number + 1, self.state), self._clock.now_ms()
+        barrier = self._outbox.barrier()
+        self._outbox.send(self._rows(mark), barrier)
+        await self._aside(self._outbox.wait, barrier)
+        lineage = self.versions.next(mark.number)
+        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        self.versions.settle(lineage)
+        self._mark, self._marked_ms = mark, marked_ms
+        self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
+        self._committed = dict(self.positions)
+        self._barrier = self._outbox.barrier()
+        self._dirty = False
+
     def _rows(self, mark: Mark) -> list[Emission]:
-        """Dirty rows, then the mark with its predecessor. A None value is a tombstone."""
-        slab, topic = self.state.slab, self._changelog_topic
-        rows = [Emission(topic, key, slab.encode(key), self.partition)
-                for key in slab.take_dirty()]
-        rows.append(Emission(topic, MARK_KEY, checkpoints.encode_marks(mark, self._mark),
-                             self.partition))
-        return rows
+        """Dirty rows and the mark, as versions. A None value is a tombstone."""
+        slab = self.state.slab
+        due = slab.take_dirty()
+        moved = sorted(set(self.versions.take_moving()).difference(due, [MARK_KEY]))
+        rows = [(key, slab.encode(key)) for key in [*due, *moved]]
+        entries = self.versions.write(mark.number, [*rows, (MARK_KEY, mark.encode())])
+        return [Emission(self._changelog_topic, key, value, self.partition)
+                for key, value in entries]

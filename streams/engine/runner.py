@@ -63,8 +63,9 @@ class Runner:
                 await queue.join()
         for partition in partitions:
             lane = self.lanes.pop(partition, None)
-            await self._cancel(partition)
             if lane is not None:
+                async with lane.lock:      # never in the middle of a checkpoint
+                    await self._cancel(partition)
                 await self._last_checkpoint(lane)
 
     def lost(self, partitions: Sequence[int]) -> None:

@@ -28,11 +28,14 @@ from schemas import contract
 from streams import pipeline
 from streams.adapters.control import publish
 from streams.adapters.reading import read_whole
+from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.choose.tables import is_group
 from streams.engine import checkpoints
 from streams.engine.records import Seen
+from streams.engine.stage import PartitionState
 from streams.kernel.moments import DAY_MS, MINUTE_MS
+from streams.kernel.side_inputs import SideInputs
 from streams.playbooks import loading
 from streams.privacy.pseudonyms import Pseudonyms
 from streams.settings import Settings
@@ -168,11 +171,9 @@ def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
     """{profile id: feature values} from the changelog, as a recovering worker would read them."""
     at_ms, found = START + 60 * DAY_MS, {}
     program = compiled()
+    logic = ChooseLogic(SideInputs(), program, lambda side, tenant: ())
     for partition in range(settings.partitions):
-        tables = program.tables()
-        for key, value in read_whole(settings, pipeline.BY_NAME["choose"].keeps, partition):
-            if key != checkpoints.MARK_KEY:
-                tables.apply(key, value)
+        tables = recovered(settings, logic, partition).slab
         for key in tables:
             if not is_group(key):
                 slot = tables.people.slot(key)
@@ -180,6 +181,19 @@ def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
                                        for name in ("orders_lifetime", "purchases_365d",
                                                     "spend_365d", "days_since_purchase")}
     return found
+
+
+def recovered(settings: Settings, logic: ChooseLogic, partition: int) -> PartitionState:
+    """The state that the partition's next owner would find."""
+    asking = Consumer({**settings.kafka_client, "group.id": "kairos-choose"})
+    try:
+        (place,) = asking.committed([TopicPartition(pipeline.ADMITTED, partition)], timeout=30)
+    finally:
+        asking.close()
+    return checkpoints.recover(
+        logic, partition, upstream=settings.partitions,
+        lineage=checkpoints.newest([place.metadata]),
+        changelog=read_whole(settings, pipeline.BY_NAME["choose"].keeps, partition))[0]
 
 
 def obvious_rows(settings: Settings, events: list[dict[str, Any]]) -> dict[str, Any]:

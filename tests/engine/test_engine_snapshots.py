@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from streams.engine import snapshots
 from streams.engine.slab import Slab
+from streams.engine.snapshots import Snapshot
 
 NOW_MS = 1_700_000_000_000
 
@@ -21,16 +22,23 @@ def slab_of(rows: dict[bytes, int]) -> Slab:
     return slab
 
 
-def stored(rows: dict[bytes, int], written_ms: int = NOW_MS) -> bytes:
-    return snapshots.encode(slab_of(rows), next_offset=7, written_ms=written_ms, marks=b"{}")
+def stored(rows: dict[bytes, int], written_ms: int = NOW_MS,
+           spent: tuple[bytes, ...] = ()) -> bytes:
+    slab = slab_of(rows)
+    return snapshots.encode(
+        Snapshot(7, written_ms, 2, 9, [(key, 4, slab.encode(key) or b"") for key in slab],
+                 list(spent)), layout=1, width=2)
 
 
-@given(st.dictionaries(st.binary(min_size=1, max_size=4), st.integers(0, 2**53)))
-def test_rows_come_back_as_they_were(rows: dict[bytes, int]) -> None:
-    found = snapshots.decode(stored(rows), layout=1, width=2, now_ms=NOW_MS)
-    assert found is not None and (found.next_offset, found.marks) == (7, b"{}")
+@given(st.dictionaries(st.binary(min_size=1, max_size=4), st.integers(0, 2**53)),
+       st.lists(st.binary(max_size=9)))
+def test_rows_come_back_as_they_were(rows: dict[bytes, int], spent: list[bytes]) -> None:
+    found = snapshots.decode(stored(rows, spent=tuple(spent)), layout=1, width=2, now_ms=NOW_MS)
+    assert found is not None
+    assert (found.next_offset, found.epoch, found.number, found.spent) == (7, 2, 9, spent)
     copy = Slab(topics=1, fields=1)
-    for key, row in found.rows:
+    for key, tag, row in found.rows:
+        assert tag == 4
         copy.apply(key, row)
     assert {k: copy.encode(k) for k in copy} == {k: slab_of(rows).encode(k) for k in rows}
 

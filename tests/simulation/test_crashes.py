@@ -1,7 +1,7 @@
 """A crash between every pair of effects: the same rows and the same emissions as without one.
 
 The stage here is small and obvious (it counts and speaks at every third event of a key); what is
-tested is the engine around it. The real stages go through the same mill in test_stages_crash.py.
+tested is the engine around it. test_simulation.py has what else may go wrong, and the mutations.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pytest
 from broker_model import Broker, drive
 
 from schemas import contract
-from streams.engine import checkpoints
 from streams.engine.lane import Lane
 from streams.engine.records import Out, Record, Seen
 from streams.engine.slab import Slab
@@ -150,66 +149,3 @@ def test_a_record_that_the_walk_fails_on_is_quarantined_and_harms_no_neighbour()
     counts, spoken = obvious(clean)
     assert rows(lane) == counts
     assert heard_downstream(broker) == spoken
-
-
-def test_committing_past_the_changelog_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mill finds the mistake that matters most: offsets before rows."""
-
-    async def offsets_first(self: Lane) -> None:
-        async with self.lock:
-            if not self._dirty:
-                return
-            mark = checkpoints.Mark.of(self._mark.number + 1, self.state)
-            self._source.commit(self.positions, checkpoints.metadata_of(mark.number))
-            self._outbox.send(self._rows(mark), self._outbox.barrier())
-            self._mark, self._dirty = mark, False
-
-    monkeypatch.setattr(Lane, "checkpoint", offsets_first)
-    assert _finds_a_difference()
-
-
-def test_forgetting_the_stamps_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.engine.slab.Slab.has_seen", lambda *_: False)
-    assert _finds_a_difference()
-
-
-def test_rows_before_emissions_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An emission that leaves only after the row says 'seen' is lost by a crash in between."""
-    real = Lane._send
-    late: list[object] = []
-
-    def hold_back(self: Lane, emissions: Sequence[Any]) -> None:
-        late.extend(emissions)
-
-    async def rows_first(self: Lane) -> None:
-        async with self.lock:
-            if not self._dirty:
-                return
-            mark = checkpoints.Mark.of(self._mark.number + 1, self.state)
-            self._outbox.send(self._rows(mark), self._outbox.barrier())
-            self._source.commit(self.positions, checkpoints.metadata_of(mark.number))
-            real(self, [late.pop(0) for _ in range(len(late))])  # type: ignore[misc]
-            self._mark, self._dirty = mark, False
-
-    monkeypatch.setattr(Lane, "_send", hold_back)
-    monkeypatch.setattr(Lane, "checkpoint", rows_first)
-    assert _finds_a_difference(forget=late)
-
-
-def _finds_a_difference(forget: list[object] | None = None) -> bool:
-    for fuse in range(60):
-        broker = world(1)
-        broker.fuse = fuse
-        try:
-            drive(broker, Counting(), 0)
-            if forget is not None:
-                forget.clear()
-            broker.fuse = 10**9
-            lane = drive(broker, Counting(), 0)
-        except Exception:
-            return True
-        assert lane is not None
-        counts, spoken = obvious(broker)
-        if rows(lane) != counts or heard_downstream(broker) != spoken:
-            return True
-    return False

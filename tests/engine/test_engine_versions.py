@@ -1,0 +1,142 @@
+"""Versions of rows: what the last commit needs stays, what nobody needs goes, nothing grows."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.engine import checkpoints, versions
+from streams.engine.versions import Entry, Lineage, Versions, full
+from streams.kernel.errors import StateError
+
+
+class Life:
+    """A changelog that is compacted at once, and its owners, one after the other."""
+
+    def __init__(self) -> None:
+        self.log: dict[bytes, bytes | None] = {}
+        self.lineage = Lineage()
+        self.versions = Versions(self.lineage)
+
+    def take_over(self) -> dict[bytes, bytes]:
+        """A new owner; returns the rows it finds."""
+        self.lineage = self.lineage.claimed()
+        self.versions, found = Versions(self.lineage), dict[bytes, bytes]()
+        for key, value in self.versions.read(list(self.log.items())):
+            if value is None:
+                found.pop(key, None)
+            else:
+                found[key] = value
+        return found
+
+    def checkpoint(self, *rows: Entry, commits: bool = True) -> None:
+        number = self.lineage.number + 1
+        due = [*rows, *((key, b"moved") for key in self.versions.take_moving())]
+        for stored, value in self.versions.write(number, due):
+            self.log.pop(stored, None)
+            self.log[stored] = value
+        if commits:
+            self.lineage = self.versions.next(number)
+            self.versions.settle(self.lineage)
+
+    def kept(self) -> int:
+        return sum(value is not None for value in self.log.values())
+
+
+def test_an_owner_finds_what_was_committed_and_nothing_of_what_was_not() -> None:
+    life = Life()
+    assert life.take_over() == {}
+    life.checkpoint((b"a", b"1"), (b"b", b"1"))
+    life.checkpoint((b"a", b"2"), (b"b", None))
+    life.checkpoint((b"a", b"3"), (b"b", b"3"), (b"c", b"3"), commits=False)
+    assert life.take_over() == {b"a": b"2"}
+
+
+def test_what_a_zombie_writes_and_clears_changes_nothing() -> None:
+    life = Life()
+    life.take_over()
+    life.checkpoint((b"a", b"1"), (b"b", b"1"))
+    life.checkpoint((b"b", b"2"))
+    zombie = life.versions
+    assert life.take_over() == {b"a": b"1", b"b": b"2"}
+    life.checkpoint((b"b", b"3"))
+    for stored, value in zombie.write(3, [(b"a", b"old"), (b"b", None), (b"z", b"old")]):
+        life.log.pop(stored, None)
+        life.log[stored] = value
+    assert life.take_over() == {b"a": b"1", b"b": b"3"}
+
+
+def test_a_row_that_is_dropped_leaves_nothing_behind() -> None:
+    life = Life()
+    for _ in range(3):
+        life.take_over()
+        life.checkpoint((b"a", b"1"))
+    life.checkpoint((b"a", None))
+    assert life.take_over() == {}
+    for _ in range(3):
+        life.checkpoint((b"m", b"1"))
+    assert {versions.split(stored)[1] for stored, value in life.log.items()
+            if value is not None} == {b"m"}
+
+
+def test_a_row_that_is_dropped_and_comes_back_is_there() -> None:
+    life = Life()
+    life.take_over()
+    life.checkpoint((b"a", b"1"))
+    life.checkpoint((b"a", None))
+    life.checkpoint((b"a", b"3"))
+    life.checkpoint((b"m", b"4"))
+    life.checkpoint((b"m", b"5"))
+    assert life.take_over() == {b"a": b"3", b"m": b"5"}
+
+
+def test_neither_changelog_nor_metadata_grow_with_the_owners() -> None:
+    """Owners that die at once, owners that work, and rows that nobody ever changes again."""
+    life = Life()
+    life.take_over()
+    life.checkpoint(*((b"cold%d" % n, b"1") for n in range(20)))
+    for number in range(400):
+        life.take_over()
+        life.take_over()
+        life.checkpoint((b"hot", b"%d" % number), (b"cold-to-be-%d" % (number % 200), b"1"))
+        life.checkpoint((b"hot", b"%d" % number))
+    found = life.take_over()
+    assert len(found) == 20 + 200 + 1 and len(life.lineage.ends) <= versions.EPOCHS_MAX + 2
+    assert len(life.lineage.metadata()) < 2_000       # the broker takes 4,096
+    assert life.kept() <= 2 * len(found) + versions.EPOCHS_MAX
+
+
+def test_a_flood_of_owners_stays_within_the_metadata() -> None:
+    """Each makes one checkpoint; old rows are more than one checkpoint may move."""
+    life = Life()
+    life.take_over()
+    life.checkpoint(*((b"cold%d" % n, b"1") for n in range(3 * versions.MOVED_ROWS_MAX)))
+    for number in range(300):
+        life.take_over()
+        life.checkpoint((b"k%d" % number, b"1"))
+    assert len(life.lineage.metadata()) < 3_000
+    assert len(life.take_over()) == 300 + 3 * versions.MOVED_ROWS_MAX
+
+
+def test_a_lineage_comes_back_from_its_metadata() -> None:
+    lineage = Lineage(((7, 100), (9, 130)))
+    assert Lineage.read(lineage.metadata()) == lineage
+    assert Lineage.read("") == Lineage.read(None) == Lineage()
+    assert checkpoints.newest([None, lineage.metadata()]) == lineage
+
+
+@pytest.mark.parametrize("metadata", ["checkpoint=5", "epochs=", "epochs=1", "epochs=a:b"])
+def test_metadata_of_somebody_else_is_refused_with_a_remedy(metadata: str) -> None:
+    with pytest.raises(StateError, match="reset the stage") as caught:
+        Lineage.read(metadata)
+    assert metadata in str(caught.value)
+
+
+@pytest.mark.parametrize(("stored", "lineage", "words"), [
+    (b"profile-1", Lineage(((1, 5), (2, 5))), "an older build"),
+    (b"\x00mark", Lineage(((1, 5), (2, 5))), "an older build"),
+    (full(2, b"a"), Lineage(((1, 0),)), "no offsets were ever committed")])
+def test_a_changelog_that_does_not_belong_here_is_refused_with_a_remedy(
+        stored: bytes, lineage: Lineage, words: str) -> None:
+    with pytest.raises(StateError, match=words) as caught:
+        list(Versions(lineage).read([(stored, bytes(9))]))
+    assert "reset the stage" in caught.value.remedy

@@ -1,0 +1,316 @@
+"""The simulation: workers crash, freeze, are replaced and go on; the answers stay those of a twin.
+
+    make sim SEEDS=20000      that many worlds; a seed that fails is printed
+    make sim SEED=7           this one again, with what happened
+
+A seed is a world and everything that happens in it. Nothing here waits, and nothing here depends
+on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import Any
+
+import sim_choose
+import sim_stage
+from sim_broker import Broker, Changelog, Clock, Crash, Producer, Snapshots, Source
+
+from streams.engine import checkpoints, versions
+from streams.engine.lane import Lane
+from streams.engine.records import Record
+from streams.engine.stage import PartitionState, StageLogic
+from streams.kernel.errors import KairosError, UnreachableError
+
+EFFECTS_MAX = 20_000       # a world that does not come to its end by then fails
+MACHINES = ("one", "two")
+
+
+class DifferenceError(AssertionError):
+    """The engine's answer is not the twin's."""
+
+
+@coroutine
+def pause() -> Generator[None, None, None]:
+    """The process may be stopped here for any time, and others act."""
+    yield
+
+
+class Process:
+    """A worker that owns the partition, believes it does, or is dead."""
+
+    def __init__(self, world: World, fuse: int, trouble: dict[int, str]) -> None:
+        self.world, self.fuse, self.count = world, fuse, 0
+        self.generation = world.broker.generation = world.broker.generation + 1
+        self.running, self.over = False, False
+        self.caught_up = False
+        broker, changelog = world.broker, world.changelog
+        self.outbox = Producer(broker, self.effect, trouble)
+        self.source = Source(broker, world.logic.topics, self.generation, self.effect)
+        self.lane: Lane = world.lane_type(
+            world.logic, 0, upstream=1, changelog_topic=changelog, outbox=self.outbox,
+            source=self.source, changelog=Changelog(broker, changelog, self.effect),
+            snapshots=Snapshots(broker, world.dice.choice(MACHINES), self.effect),
+            clock=Clock(broker), aside=self._aside)
+        self._life: Coroutine[Any, Any, None] = self._live()
+
+    def effect(self) -> None:
+        """Something is about to happen outside: the world may end first, or others may act."""
+        self.count += 1
+        self.world.effects += 1
+        if self.world.effects > EFFECTS_MAX:
+            raise DifferenceError("the world does not come to an end")
+        if self.count > self.fuse:
+            self.world.happened["crashes"] += 1
+            raise Crash
+        self.world.meddle(self)
+
+    async def _aside(self, work: Callable[..., Any], *given: Any) -> Any:
+        await pause()
+        return work(*given)
+
+    def step(self) -> None:
+        """Run on to the next place where the process may be stopped."""
+        self.running = True
+        try:
+            self._life.send(None)
+        except (StopIteration, Crash):
+            self.over = True
+        finally:
+            self.running = False
+        if self.over:
+            self.end()
+
+    def kill(self) -> None:
+        self.world.happened["crashes"] += 1
+        self.end()
+
+    def end(self) -> None:
+        self.over = True
+        self._life.close()
+        self.outbox.die()
+
+    async def _live(self) -> None:
+        try:
+            await self._aside(self.lane.recover)
+            await self._work()
+        except UnreachableError:
+            self.world.happened["given up"] += 1
+            if self.world.dice.random() < 0.3:      # the group takes the partition back meanwhile
+                await self._leave()
+
+    async def _work(self) -> None:
+        dice, lane, broker = self.world.dice, self.lane, self.world.broker
+        size = dice.choice((1, 2, 3, 5, 100))
+        while True:
+            progress = False
+            for topic in lane.logic.topics:
+                start = self.source.sought.pop((topic, 0), lane.positions.get((topic, 0), 0))
+                batch = broker.records(topic, start, dice.randrange(1, size + 1))
+                progress = progress or bool(batch)
+                await self._take(batch)
+                await pause()
+            if not progress or dice.random() < 0.4:
+                await lane.checkpoint()
+            if not progress or dice.random() < 0.05:
+                self.caught_up = not progress
+                await self._leave()
+                return
+
+    async def _take(self, batch: list[Record]) -> None:
+        await self.lane.process(batch)
+
+    async def _leave(self) -> None:
+        """As the runner lets a partition go: a last checkpoint, a snapshot."""
+        try:
+            await self.lane.checkpoint()
+            self.lane.snapshot()
+        except UnreachableError:
+            return
+
+
+class World:
+    """One seed: logs, workers, and what befalls them."""
+
+    def __init__(self, seed: int, stage: Any = sim_stage, *, lane_type: type[Lane] = Lane,
+                 logic: StageLogic | None = None, gapless: bool = True, talk: bool = False) -> None:
+        self.dice = random.Random(seed)
+        self.stage, self.lane_type, self.talk = stage, lane_type, talk
+        self.logic: StageLogic = logic or stage.logic()
+        self.changelog = f"{self.logic.name}-changelog"
+        self.broker = Broker(self.dice)
+        self.broker.gapless = gapless
+        stage.fill(self.broker, self.dice)
+        self.processes: list[Process] = []
+        self.happened: Counter[str] = Counter()
+        self.effects = 0
+        self.calm = False
+        self._meddling = False
+
+    def run(self) -> Counter[str]:
+        """Raises DifferenceError when an answer is wrong."""
+        moved = versions.EPOCHS_MAX
+        versions.EPOCHS_MAX = self.dice.choice((1, moved))      # some move rows as old ones would
+        try:
+            self._run()
+        finally:
+            versions.EPOCHS_MAX = moved
+            for process in self.processes:
+                process.end()
+        return self.happened
+
+    def _run(self) -> None:
+        troubles = self.dice.randrange(4, 24)
+        while troubles or not self._is_done():
+            owner = self._owner()
+            if owner is None or (troubles and self.dice.random() < 0.06):
+                troubles = max(troubles - 1, 0)
+                self.calm = not troubles
+                self._start()
+            elif self.dice.random() < 0.02:
+                self._say("killed", owner)
+                owner.kill()
+            elif self.dice.random() < 0.15:
+                self._step(self.dice.choice(self.processes))
+            else:
+                self._step(owner)
+            self._bury()
+        self._compare("at the end")
+        while self.processes:                       # whoever was stopped until now
+            self._step(self.dice.choice(self.processes))
+            self._bury()
+        while self.broker.producers:                # whatever is still on its way
+            self.dice.choice(self.broker.producers).arrive()
+        self._compare("after the last zombie")
+
+    def _owner(self) -> Process | None:
+        newest = self.processes[-1] if self.processes else None
+        return newest if newest and newest.generation == self.broker.generation else None
+
+    def _is_done(self) -> bool:
+        """True when an owner has read everything and gone in peace."""
+        return self.calm and self._done
+
+    _done = False
+
+    def _start(self) -> None:
+        dice = self.dice
+        fuse = 10**9 if self.calm else dice.choice((0, 1, 2, 3, 5, 8, 13, 21, 34, 55))
+        trouble = {}
+        if not self.calm and dice.random() < 0.25:
+            trouble = {dice.randrange(12): dice.choice(("unheard", "lost"))}
+        self._tamper()
+        process = Process(self, fuse, trouble)
+        self._say(f"started, fuse {fuse}, {trouble}", process)
+        if self.processes:
+            self.happened["zombies"] += 1
+        self.processes.append(process)
+
+    def _tamper(self) -> None:
+        """A snapshot may be gone, damaged, or from a changelog that reached further."""
+        if self.broker.snapshots and self.dice.random() < 0.2:
+            machine = self.dice.choice(sorted(self.broker.snapshots))
+            whole, how = self.broker.snapshots[machine], self.dice.randrange(3)
+            if how == 0:
+                del self.broker.snapshots[machine]
+            elif how == 1:
+                at = self.dice.randrange(len(whole))
+                self.broker.snapshots[machine] = (whole[:at] + bytes([whole[at] ^ 1])
+                                                  + whole[at + 1:])
+            elif hashlib.blake2b(whole[:-16], digest_size=16).digest() == whole[-16:]:
+                body = whole[:8] + (10**9).to_bytes(8, "little") + whole[16:-16]
+                self.broker.snapshots[machine] = body + hashlib.blake2b(
+                    body, digest_size=16).digest()
+
+    def _step(self, process: Process) -> None:
+        if not process.running and not process.over:
+            process.step()
+            self._done = self._done or (process.over and process.caught_up
+                                        and process.generation == self.broker.generation)
+
+    def _bury(self) -> None:
+        for process in self.processes:
+            if process.over:
+                self._say("ended", process)
+        self.processes = [process for process in self.processes if not process.over]
+
+    def meddle(self, acting: Process) -> None:
+        """In the middle of `acting`'s work: the network, compaction, zombies, a new owner."""
+        self.broker.stir(self.changelog)
+        if self._meddling:
+            return
+        self._meddling = True
+        what = self.dice.random()
+        if what < 0.05 and len(self.processes) > 1:
+            for _ in range(self.dice.randrange(1, 6)):
+                self._step(self.dice.choice(self.processes))
+        elif what < 0.06 and not self.calm:
+            self._start()
+        self._meddling = False
+
+    def _say(self, what: str, process: Process) -> None:
+        if self.talk:
+            print(f"  effect {self.effects}: generation {process.generation} {what}")
+
+    def state(self) -> PartitionState:
+        """What the next owner would recover."""
+        lineage = checkpoints.newest(metadata for _, metadata in self.broker.offsets.values())
+        entries = ((key, value) for _, key, value, _ in self.broker.log(self.changelog).entries)
+        return checkpoints.recover(self.logic, 0, upstream=1, lineage=lineage,
+                                   changelog=entries)[0]
+
+    def _compare(self, when: str) -> None:
+        for (topic, _), (offset, _) in self.broker.offsets.items():
+            if offset != self.broker.log(topic).end:
+                raise DifferenceError(f"{when}: {topic} is committed at {offset}, its end is "
+                                      f"{self.broker.log(topic).end}")
+        self.stage.compare(self, when)
+
+
+def run(seed: int, **options: Any) -> Counter[str]:
+    """One world. Raises DifferenceError, or whatever the engine raised that it should not."""
+    return World(seed, **options).run()
+
+
+def stage_of(seed: int, choose_every: int) -> Any:
+    return sim_choose if choose_every and seed % choose_every == choose_every - 1 else sim_stage
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=10_000, help="number of worlds")
+    parser.add_argument("--seed", type=int, help="replay this one")
+    parser.add_argument("--choose-every", type=int, default=500,
+                        help="every n-th world is the choose stage's; 0: none")
+    given = parser.parse_args()
+    logging.disable(logging.ERROR)       # a walk that fails is meant to, and is logged by the lane
+    if given.seed is not None:
+        print(dict(run(given.seed, stage=stage_of(given.seed, given.choose_every), talk=True)))
+        return 0
+    began, total = time.monotonic(), Counter[str]()
+    for seed in range(given.seeds):
+        try:
+            total += run(seed, stage=stage_of(seed, given.choose_every))
+        except (AssertionError, KairosError, LookupError, ValueError) as fault:
+            print(f"seed {seed}: {type(fault).__name__}: {fault}\n"
+                  f"once more, with what happened: make sim SEED={seed}", file=sys.stderr)
+            return 1
+        if (seed + 1) % 1000 == 0:
+            print(f"{seed + 1} worlds, {total['crashes']} crashes, "
+                  f"{time.monotonic() - began:.0f} s", flush=True)
+    print(f"{given.seeds} worlds, every answer that of the twin: {total['crashes']} crashes, "
+          f"{total['zombies']} workers replaced while they lived, {total['given up']} given up, "
+          f"{time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

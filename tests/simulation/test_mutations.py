@@ -1,0 +1,225 @@
+"""The simulation is worth what it catches: each of these mistakes makes it fail within some seeds.
+
+A mistake is made where it would be made: in a lane's order of effects, in what is written, in the
+stage, in the producer's options.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+import sim
+from sim_stage import Tally
+
+from streams.engine import versions
+from streams.engine.checkpoints import Mark
+from streams.engine.lane import Lane
+from streams.engine.records import Emission, Out, Record
+from streams.engine.versions import Entry, Lineage, Versions
+from streams.kernel.errors import KairosError
+
+SEEDS = 1_500
+
+
+def is_caught(**options: Any) -> bool:
+    for seed in range(SEEDS):
+        try:
+            sim.run(seed, **options)
+        except (AssertionError, KairosError, LookupError, ValueError):
+            return True
+    return False
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    """A lane logs the walk that fails; here some are meant to."""
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+class Ordered(Lane):
+    """The checkpoint of a lane, step by step, to be put into another order."""
+
+    def cut(self) -> tuple[Mark, Any, Lineage]:
+        self._send(self._closing())
+        mark, barrier = Mark.of(self._mark.number + 1, self.state), self._outbox.barrier()
+        return mark, barrier, self.versions.next(mark.number)
+
+    def _closing(self) -> list[Emission]:
+        out = Out(self.logic.name, self._clock.now_ms())
+        self.logic.before_checkpoint(self.state, out)
+        return out.emissions
+
+    def done(self, mark: Mark, barrier: Any, lineage: Lineage) -> None:
+        self.versions.settle(lineage)
+        self._mark, self._marked_ms = mark, self._clock.now_ms()
+        self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
+        self._committed, self._dirty = dict(self.positions), False
+        self._barrier = self._outbox.barrier()
+
+
+class InOrder(Ordered):
+    """The right order, in these words: what shows that the wrong ones fail for being wrong."""
+
+    async def _checkpoint(self) -> None:
+        mark, barrier, lineage = self.cut()
+        await self._aside(self._outbox.wait, self._barrier)
+        self._outbox.send(self._rows(mark), barrier)
+        await self._aside(self._outbox.wait, barrier)
+        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        self.done(mark, barrier, lineage)
+
+
+class CommitBeforeRows(Ordered):
+    async def _checkpoint(self) -> None:
+        mark, barrier, lineage = self.cut()
+        await self._aside(self._outbox.wait, self._barrier)
+        self._outbox.send(self._rows(mark), barrier)
+        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        await self._aside(self._outbox.wait, barrier)
+        self.done(mark, barrier, lineage)
+
+
+class CommitBeforeEmissions(Ordered):
+    """Past what is still in flight to the next stage."""
+
+    async def _checkpoint(self) -> None:
+        mark, barrier, lineage = self.cut()
+        self._outbox.send(self._rows(mark), barrier)
+        await self._aside(self._outbox.wait, barrier)
+        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        await self._aside(self._outbox.wait, self._barrier)
+        self.done(mark, barrier, lineage)
+
+
+class CommitPastInFlight(Lane):
+    """The offsets of what was handed over, not of what is finished."""
+
+    async def process(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.positions[record.topic, record.partition] = record.offset + 1
+        await self.checkpoint()
+        for record in reversed(records):
+            self.positions[record.topic, record.partition] = record.offset
+        await super().process(records)
+
+
+class EmissionsLast(Ordered):
+    """Rows first: an emission that leaves after them is lost by a crash in between."""
+
+    def _send(self, emissions: Sequence[Emission]) -> None:
+        self.__dict__.setdefault("late", []).extend(emissions)
+
+    async def _checkpoint(self) -> None:
+        mark, barrier, lineage = self.cut()
+        self._outbox.send(self._rows(mark), barrier)
+        await self._aside(self._outbox.wait, barrier)
+        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        super()._send(self.__dict__.pop("late", []))
+        await self._aside(self._outbox.wait, self._barrier)
+        self.done(mark, barrier, lineage)
+
+
+class Unbreakable(Lane):
+    """Goes on after it was left in the middle of its work."""
+
+    @property
+    def _broken(self) -> bool:
+        return False
+
+    @_broken.setter
+    def _broken(self, value: bool) -> None: ...
+
+
+class WallClock(Tally):
+    def watermark(self, told_ms: int, out: Out) -> int:
+        return max(out.now_ms - 10 * 86_400_000, told_ms)
+
+
+def test_the_right_order_is_not_caught() -> None:
+    assert not is_caught(lane_type=InOrder)
+
+
+@pytest.mark.parametrize("lane_type", [CommitBeforeRows, CommitBeforeEmissions,
+                                       CommitPastInFlight, EmissionsLast, Unbreakable])
+def test_effects_in_the_wrong_order_are_caught(lane_type: type[Lane]) -> None:
+    assert is_caught(lane_type=lane_type)
+
+
+def test_timers_by_the_wall_clock_are_caught() -> None:
+    assert is_caught(logic=WallClock())
+
+
+def test_a_producer_that_leaves_gaps_is_caught() -> None:
+    assert is_caught(gapless=False)
+
+
+def unnumbered(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Recovery that takes rows of checkpoints that were never committed."""
+    def read(self: Versions, changelog: Iterable[Entry]) -> Any:
+        return real(self, ((key, value and bytes(8) + value[8:]) for key, value in changelog))
+    return read
+
+
+def test_a_missing_stamp_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version's number is what keeps a replay from counting twice."""
+    monkeypatch.setattr(Versions, "read", unnumbered(Versions.read))
+    assert is_caught()
+
+
+def test_a_zombie_without_an_owner_s_tag_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every lane writes under the same tags, as if it were the only one that ever lives."""
+    monkeypatch.setattr(Lineage, "claimed", lambda self: Lineage(((1, self.number),)))
+    monkeypatch.setattr(Lineage, "is_first", False)
+    assert is_caught()
+
+
+def test_overwriting_what_the_last_commit_needs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Versions, "_side", lambda self, old: self.lineage.epoch << 1)
+    assert is_caught()
+
+
+def test_clearing_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign version is cleared along with the row that replaces it."""
+    real = Versions.write
+
+    def write(self: Versions, number: int, rows: Iterable[Entry]) -> list[Entry]:
+        due = list(rows)
+        old = [self._tags[key] for key, _ in due if key in self._tags]
+        mine = [versions.full(tag, key) for (key, _), tag in zip(
+            [row for row in due if row[0] in self._tags], old, strict=True)
+            if tag >> 1 != self.lineage.epoch]
+        return [*real(self, number, due), *((stored, None) for stored in mine)]
+
+    monkeypatch.setattr(Versions, "write", write)
+    assert is_caught()
+
+
+def test_an_owner_that_does_not_say_so_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the commit that begins an epoch, two owners write under one tag."""
+    real = Lane.recover
+
+    def recover(self: Lane) -> Any:
+        source = self._source
+        self._source = Silent(source)
+        try:
+            return real(self)
+        finally:
+            self._source = source
+
+    class Silent:
+        def __init__(self, source: Any) -> None:
+            self._real = source
+
+        def commit(self, *_: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+    monkeypatch.setattr(Lane, "recover", recover)
+    monkeypatch.setattr(Lineage, "is_first", False)
+    assert is_caught()
