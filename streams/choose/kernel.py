@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import njit
 
 from streams.choose.features import layout
 from streams.choose.features.layout import EVER_MS
 from streams.choose.features.reading import next_change
-from streams.choose.features.rules import members_mask
+from streams.choose.features.rules import members_mask, rule_holds
 from streams.choose.features.updating import type_of, update
 from streams.engine.hashing import hash64
 from streams.engine.index import find, insert
@@ -90,6 +90,15 @@ class Segments(NamedTuple):
     crossings: npt.NDArray[np.float64]
 
 
+class Interests(NamedTuple):
+    """Who listens to what: rows (tenant, event type or ALL_TYPES, rule or -1 for always)."""
+
+    table: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64]
+
+
 class Seen(NamedTuple):
     """Newest origin per upstream partition; see `streams.engine.records.Seen`."""
 
@@ -131,10 +140,13 @@ def _heard(i64, slot, event_id, recent):
 
 
 @njit(cache=True, nogil=True)
-def _listens(interests, tenant, event_type):
-    for k in range(len(interests)):
-        if interests[k, 0] == tenant and (interests[k, 1] == event_type
-                                          or interests[k, 1] == uint64(ALL_TYPES)):
+def _listens(table, starts, steps, numbers, tenant, event_type, reads, u8, u16, i64, slot, at_ms):
+    for k in range(len(table)):
+        if table[k, 0] != tenant or (table[k, 1] != event_type and table[k, 1] != ALL_TYPES):
+            continue
+        r = table[k, 2]
+        if r < 0 or rule_holds(steps, numbers, starts[r], starts[r + 1], reads, u8, u16, i64, slot,
+                               at_ms, i64[slot, _MASK]):
             return True
     return False
 
@@ -195,6 +207,8 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
                                           person.reads, person.decides)
     rule_starts, steps, compared = segments.starts, segments.steps, segments.numbers
     watched, crossings = segments.watched, segments.crossings
+    table, told_starts = interests.table, interests.starts
+    told_steps, told_numbers = interests.steps, interests.numbers
     fields = np.zeros(len(where_columns), np.int64)
     for n in range(start, len(offsets)):
         if not usable[n]:
@@ -247,7 +261,8 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
                    first_item[n], last_item[n])
         is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
         is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
-        if is_news or _listens(interests, tenant, event_type):
+        if is_news or _listens(table, told_starts, told_steps, told_numbers, np.int64(tenant),
+                               np.int64(event_type), reads, u8, u16, i64, slot, now_ms):
             results.says[n] = EVENT
             waits[slot] = 1
     return len(offsets)

@@ -20,12 +20,15 @@ from streams.choose.segments import SegmentSpec
 from streams.choose.tables import Tables, group_key
 from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
-from streams.engine.hashing import hash_of
+from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.records import Record
 from streams.engine.rows import Rows
+from streams.playbooks.model import Condition
 
 _EVENT = contract(pipeline.ADMITTED)
+_INTERESTS_MAX = 64
 Items = Callable[[str], tuple[str, ...]]
+Told = tuple[str, str, Condition | None]          # tenant, event type, what must hold
 
 
 class Program:
@@ -44,6 +47,7 @@ class Program:
         self.moving = kernel.Segments(self.rules.starts, self.rules.steps, self.rules.numbers,
                                       self.rules.watched, self.rules.crossings)
         self.declared = Features(features)
+        self._interests: dict[tuple[Told, ...], kernel.Interests] = {}
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
@@ -85,13 +89,32 @@ class Program:
         return np.concatenate([items, np.array(several, np.uint64)]), first, last
 
     def run(self, start: int, batch: kernel.Batch, tables: Tables, seen: kernel.Seen,
-            interests: npt.NDArray[np.uint64], groups: GroupSlots,
+            interests: kernel.Interests, groups: GroupSlots,
             results: kernel.Results) -> int:
         """`kernel.run` on these tables."""
         return kernel.run(
             start, batch, self.fields, tables.people.index.arrays, tables.people.views,
             self.person, self.moving, self.group, tables.groups.views, groups.slots, groups.tenants,
             interests, self._where, self.people.recent_ids, seen, results)
+
+    def interests(self, told: Sequence[Told]) -> kernel.Interests:
+        """For the kernel: who listens to which event type ('*': all) while what holds."""
+        known = self._interests.get(key := tuple(told))
+        if known is not None:
+            return known
+        rules = compile_rules([rule for *_, rule in told if rule is not None], self.people,
+                              self.segments)
+        table, number = np.zeros((len(told), 3), np.int64), 0
+        for row, (tenant, event_type, rule) in zip(table, told, strict=True):
+            every = event_type == "*"
+            row[:] = (signed_hash(tenant), kernel.ALL_TYPES if every else signed_hash(event_type),
+                      -1 if rule is None else number)
+            number += rule is not None
+        if len(self._interests) >= _INTERESTS_MAX:       # playbooks come and go
+            self._interests.clear()
+        found = kernel.Interests(table, rules.starts, rules.steps, rules.numbers)
+        self._interests[key] = found
+        return found
 
     def feature(self, rows: Rows, slot: int, name: str, at_ms: int) -> float | None:
         v = rows.views

@@ -16,10 +16,9 @@ from schemas import contract
 from streams import pipeline
 from streams.choose import decision, kernel, segments, triggers
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, NEWEST, PURPOSES
-from streams.choose.program import GroupSlots, Program, lines_items
+from streams.choose.program import GroupSlots, Program, Told, lines_items
 from streams.choose.tables import tables_of
 from streams.choose.triggers import Moment, Person
-from streams.engine.hashing import hash_of
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.engine.watermarks import NEVER
@@ -69,19 +68,17 @@ class Walk:
         batch.usable[(origins < 0) | (origins >= self._state.watermarks.upstream)] = False
         return self._state.watermarks.upstream
 
-    def _prepare(self, batch: kernel.Batch) -> npt.NDArray[np.uint64]:
+    def _prepare(self, batch: kernel.Batch) -> kernel.Interests:
         """Room for what may be new, and which event types somebody listens to, per tenant."""
         f = self._program.fields
         usable = np.nonzero(batch.usable)[0]
         self._people.reserve(len(usable), int(batch.sizes[usable, f.profile_id].sum()))
-        found: list[tuple[int, int]] = []
+        told: list[Told] = []
         for tenant in _different(batch, usable, f.tenant):
             self._groups.know(tenant)
             own = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
-            types = triggers.interests(own, self._program.declared)
-            hashes = [kernel.ALL_TYPES] if types is None else [hash_of(t) for t in sorted(types)]
-            found += [(hash_of(tenant), h) for h in hashes]
-        return np.array(found, np.uint64).reshape(len(found), 2)
+            told += [(tenant, *each) for each in triggers.listeners(own, self._program.declared)]
+        return self._program.interests(told)
 
     def _arm_found(self, results: kernel.Results, start: int, end: int) -> None:
         """Hand the timers that the kernel marked to their heaps."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from streams.playbooks.model import Condition
 
-COMPARES = ("at_least", "at_most", "above", "below", "equals")
-_SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "="}
+COMPARES = ("at_least", "at_most", "above", "below", "equals", "every")
+_SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "=",
+          "every": "a multiple of"}
 
 
 def parse_condition(body: Any, *, features: Collection[str] | None,
@@ -91,6 +92,8 @@ def _compare(compare: str, value: float, number: float) -> bool:
         return value > number
     if compare == "below":
         return value < number
+    if compare == "every":
+        return value > 0 and number > 0 and value % number == 0
     return value == number
 
 

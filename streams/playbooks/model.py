@@ -18,13 +18,14 @@ class Condition:
     """A tree of tests over features and segments.
 
     op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name)
-    compare   at_least | at_most | above | below | equals; a feature without a value fails them all
+    compare   at_least | at_most | above | below | equals | every (a multiple of it: each tenth
+              order); a feature without a value fails them all
     """
 
     op: Literal["all", "any", "not", "feature", "segment"]
     parts: tuple[Condition, ...] = ()
     name: str = ""
-    compare: Literal["at_least", "at_most", "above", "below", "equals", ""] = ""
+    compare: Literal["at_least", "at_most", "above", "below", "equals", "every", ""] = ""
     number: float = 0.0
 
 

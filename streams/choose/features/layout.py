@@ -33,8 +33,12 @@ ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANT
  READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO) = range(14)
 
 EVER_MS = 1 << 60            # the tile of what is kept for ever
-DECAY_HALF_LIVES = 16        # per tile; with two tiles, what weighs less than 2**-16 is forgotten
-DECAY_TILES = 2
+# Per tile; with three tiles, what weighs less than 2**-32 is forgotten.
+DECAY_HALF_LIVES = 16
+DECAY_TILES = 3
+# Fixed point of the weight of one event, 1 to 2**16 within a tile: half a million events a tile,
+# and a hundred million in rows of groups. Beyond that a tile is full and stays so.
+DECAY_UNITS, DECAY_UNITS_WIDE = 1 << 28, 1 << 20
 HLL_TILES, HLL_REGISTERS = 5, 64
 
 # Next offset, segments, purposes, hashes of locale and tenant, newest event time, how many ids were
@@ -67,7 +71,7 @@ class Cell:
 
 
 # Columns of `Layout.ops`: a cell and what is added to it.
-(O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_FIELD, O_WHERE) = range(8)
+(O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE) = range(9)
 # Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
 # ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
 # is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
@@ -121,11 +125,11 @@ class Layout:
     @cached_property
     def ops(self) -> Table:
         """Cells as a table, by event type; a cell of any event stands with every type."""
-        rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms,
+        rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
                  self.where_fields.index(c.where[0]) if c.where else -1,
                  signed_hash(c.where[1]) if c.where else 0)
                 for cells in self._ops_by_type for c in cells]
-        return np.array(rows, np.int64).reshape(len(rows), 8)
+        return np.array(rows, np.int64).reshape(len(rows), 9)
 
     @cached_property
     def reads(self) -> Table:
@@ -140,6 +144,10 @@ class Layout:
     def names_of_types(self) -> tuple[str, ...]:
         """Event types in the order of `Ops.types`; '' stands first, for every other type."""
         return ("", *sorted({c.event for c in self.cells.values()} - {"*"}))
+
+    @property
+    def _decay_units(self) -> int:
+        return DECAY_UNITS_WIDE if self.wide else DECAY_UNITS
 
     def _cell(self, kind: int, adds: int, spec: FeatureSpec, *, tile_ms: int = EVER_MS,
               tiles: int = 1, half_life_ms: int = 0) -> Cell:
@@ -163,6 +171,8 @@ class Layout:
         times = self._cell(TIMES, ONE, spec)
         how, main, second, third = self._cells_of(spec, times)
         scale = SCALE[spec.of[0]] if spec.of else 1
+        if how == READ_DECAY and not spec.of:
+            scale = self._decay_units
         return (how, main.at, second.at, third.at, times.at, int(main.kind == RING16), main.tile_ms,
                 main.tiles, scale, spec.half_life_ms, spec.window_ms, spec.max_age_ms)
 

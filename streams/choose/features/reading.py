@@ -38,7 +38,6 @@ from streams.choose.features.layout import (
     READ_VARIANCE,
 )
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
-from streams.choose.features.updating import DECAY_UNITS
 from streams.kernel.moments import DAY_MS, HOUR_MS
 
 NO_AGE = -1
@@ -182,9 +181,8 @@ def _value(rd, u8, u16, i64, slot, f, at_ms):
     if how == READ_RATE:
         return _count(rd, u8, u16, i64, slot, f, at_ms) * HOUR_MS / rd[f, R_WINDOW_MS], True
     if how == READ_DECAY:
-        unit = DECAY_UNITS if rd[f, R_SCALE] == 1 else rd[f, R_SCALE]
         return _decayed(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS],
-                        rd[f, R_HALF_LIFE_MS], at_ms) / unit, True
+                        rd[f, R_HALF_LIFE_MS], at_ms) / rd[f, R_SCALE], True
     if how == READ_DISTINCT:
         return _distinct(u8, i64, slot, rd[f, R_A], rd[f, R_TILE_MS], rd[f, R_WINDOW_MS],
                          at_ms), True

@@ -18,7 +18,6 @@ from streams.kernel.errors import KairosError
 from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
-RULES_MAX = 62               # members of a mask; a sign bit is left alone
 _DEPTH_MAX = 60
 _FEATURE, _SEGMENT, _ALL, _ANY, _NOT = range(5)
 
@@ -42,10 +41,8 @@ class Rules:
 def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence[str]) -> Rules:
     """`segments[r]` is the name by which later rules may ask for rule r.
 
-    Raises KairosError when there are too many rules, or one is too deep.
+    Raises KairosError when one is nested too deeply.
     """
-    if len(rules) > RULES_MAX:
-        raise KairosError(f"{len(rules)} segments", f"declare at most {RULES_MAX}")
     steps: list[tuple[int, int, int, float]] = []
     starts = [0]
     for rule in rules:
@@ -94,11 +91,13 @@ def _compares(compare, value, number):
         return value > number
     if compare == 3:
         return value < number
+    if compare == 5:
+        return value > 0.0 and number > 0.0 and value % number == 0.0
     return value == number
 
 
 @njit(cache=True, nogil=True)
-def _holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask):
+def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask):
     """The truth of one rule as of `at_ms`, for a member of the segments in `mask`."""
     stack = uint64(0)
     one = uint64(1)
@@ -127,7 +126,8 @@ def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms):
     """Bit r is set when rule r holds; a rule may ask for those before it."""
     mask = np.int64(0)
     for r in range(len(starts) - 1):
-        if _holds(steps, numbers, starts[r], starts[r + 1], rd, u8, u16, i64, slot, at_ms, mask):
+        if rule_holds(steps, numbers, starts[r], starts[r + 1], rd, u8, u16, i64, slot, at_ms,
+                      mask):
             mask |= np.int64(1) << np.int64(r)
     return mask
 

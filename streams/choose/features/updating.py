@@ -2,7 +2,7 @@
 
 Every cell is commutative in the events: shuffled and late ones end in the same bytes. That is why
 money is added in whole units, and why decay is too: an event at time t adds 2**((t - tile) / half
-life), rounded to 1/2**20, to the tile that holds t; reading weighs the tiles. (Forward decay:
+life), in fixed point, to the tile that holds t; reading weighs the tiles. (Forward decay:
 Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009.)
 """
 
@@ -31,6 +31,7 @@ from streams.choose.features.layout import (
     O_KIND,
     O_TILE_MS,
     O_TILES,
+    O_UNITS,
     O_WHERE,
     QUANTITY,
     QUANTITY_SQ,
@@ -42,8 +43,8 @@ from streams.choose.features.layout import (
 )
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
 
-DECAY_UNITS = 1 << 20        # fixed point of decayed counts; decayed sums are in the source's units
 _TILE16_MAX = 65_535
+_GREATEST = (1 << 63) - 1
 
 
 @njit(cache=True, nogil=True)
@@ -56,7 +57,7 @@ def type_of(types, event_type):
 
 
 @njit(cache=True, nogil=True)
-def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms):
+def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units):
     if adds == VALUE:
         return value_micros
     if adds == QUANTITY:
@@ -67,9 +68,9 @@ def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms):
     if adds == QUANTITY_SQ:
         return quantity * quantity
     if adds in (DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY):
-        weight = 2.0 ** ((event_ms % tile_ms) / half_life_ms)
+        weight = np.exp2((event_ms % tile_ms) / half_life_ms)
         if adds == DECAY_ONE:
-            return np.int64(math.floor(weight * DECAY_UNITS + 0.5))
+            return np.int64(math.floor(weight * units + 0.5))
         return np.int64(math.floor(
             weight * (value_micros if adds == DECAY_VALUE else quantity) + 0.5))
     return np.int64(1)
@@ -85,6 +86,16 @@ def _open(i64, slot, head_at, tile, tiles):
         i64[slot, head_at] = tile
         return True
     return tile > head - tiles
+
+
+@njit(cache=True, nogil=True)
+def _plus(a, b):
+    """a + b, or the greatest or least number there is: a full tile never changes its sign."""
+    if b > 0 and a > _GREATEST - b:
+        return _GREATEST
+    if b < 0 and a < -_GREATEST - b:
+        return -_GREATEST
+    return a + b
 
 
 @njit(cache=True, nogil=True)
@@ -208,11 +219,12 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                                items[k])
         else:
             amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
-                             ops[op, O_HALF_LIFE_MS])
+                             ops[op, O_HALF_LIFE_MS], ops[op, O_UNITS])
             if kind == RING:
                 tile = event_ms // tile_ms
                 if _open(i64, slot, at // 8, tile, tiles):
-                    i64[slot, at // 8 + 1 + tile % tiles] += amount
+                    where = at // 8 + 1 + tile % tiles
+                    i64[slot, where] = _plus(i64[slot, where], amount)
             elif kind in (MIN, MAX):
                 _extreme(i64, slot, at, event_ms // tile_ms, tiles, amount, kind)
             elif kind in (FIRST, LAST):

@@ -10,9 +10,9 @@ One file a kind; `dispatch` knows which, `interests` which events can matter at 
 """
 
 from streams.choose.triggers.dispatch import next_deadline_ms, on_event, on_watermark
-from streams.choose.triggers.interests import Features, interests, is_alert
+from streams.choose.triggers.interests import Features, interests, is_alert, listeners
 from streams.choose.triggers.moment import Moment, Person
 from streams.choose.triggers.segment import Change, on_segments
 
 __all__ = ["Change", "Features", "Moment", "Person", "interests", "is_alert",
-           "next_deadline_ms", "on_event", "on_segments", "on_watermark"]
+           "listeners", "next_deadline_ms", "on_event", "on_segments", "on_watermark"]

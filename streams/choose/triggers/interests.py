@@ -91,6 +91,22 @@ def interests(playbooks: Iterable[Playbook],
     return _union(features.types_of(playbook.trigger) for playbook in playbooks)
 
 
+def listeners(playbooks: Iterable[Playbook], features: Features = UNKNOWN,
+              ) -> list[tuple[str, Condition | None]]:
+    """(event type or '*', what must hold) of every event that can matter to any of `playbooks`.
+
+    An event trigger with a condition listens only while it holds; whether another kind's condition
+    matters depends on what it keeps, so it listens always.
+    """
+    found: dict[tuple[str, Condition | None], None] = {}
+    for playbook in playbooks:
+        trigger = playbook.trigger
+        rule = trigger.when if trigger.kind == "event" else None
+        types = features.types_of(trigger)
+        found.update({(name, rule): None for name in (["*"] if types is None else sorted(types))})
+    return list(found)
+
+
 def is_alert(kept: dict[str, Any]) -> bool:
     """True while any event of this person may matter: an edge or a score waits to be armed again,
     which time alone may have brought about."""
