@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both set up what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sim storm walk bench integration reference up down status clean
+.PHONY: help setup demo test check sim walk bench integration reference up down status clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -38,13 +38,10 @@ check: setup ## lint and types only
 	@$(VENV)/bin/mypy
 
 integration: setup ## only the tests that need the real broker or ClickHouse
-	@$(PYTHON) -m pytest -m "integration and not storm"
+	@$(PYTHON) -m pytest -m integration
 
 sim: setup ## simulated crashes, zombies, lost acknowledgements against a twin (SEEDS=n, SEED=k)
 	@$(PYTHON) tests/simulation/sim.py $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
-
-storm: setup ## long outages and kills under load, on a machine that does nothing else
-	@$(PYTHON) -m pytest -m storm
 
 walk: setup ## be one event: every step of the road and what it says
 	@$(KAIROS) walk

@@ -101,7 +101,7 @@ def _kairos(*words: str) -> tuple[str, ...]:
 
 
 def _kafka(settings: Settings) -> Part:
-    return Part("kafka", 0, ("java",), lambda: broker.answers(settings, wait_s=1.0),
+    return Part("kafka", 0, ("java",), lambda: broker.serves(settings, wait_s=1.0),
                 address=settings.bootstrap, prepare=lambda: broker.prepare(settings),
                 ports=(Port(settings.kafka_port, "KAIROS_KAFKA_PORT"),
                        Port(settings.kafka_controller_port, "KAIROS_KAFKA_CONTROLLER_PORT")),

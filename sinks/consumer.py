@@ -1,8 +1,9 @@
 """The sink's side of Kafka: one consumer group over every topic that lands.
 
-A static member of a cooperative group: a sink that is killed and started again at once has its
-partitions back at once. Polling never stops, not even while ClickHouse is down, so that the group
-keeps the sink; what stops then is the fetching.
+A member of a cooperative group, and no static one: a static member that Kafka did not hear for a
+session is fenced by its own return (docs/decisions/0006-the-sink-has-no-static-id.md). Polling
+never stops, not even while ClickHouse is down, so that the group keeps the sink; what stops then is
+the fetching.
 """
 
 from __future__ import annotations
@@ -39,13 +40,12 @@ class KafkaSource:
     """Reads records into a writer, and keeps offsets for it (the Log port)."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._settings, self._name = settings, name
+        self._settings = settings
         self._writer: Writer | None = None
         self._ready: Callable[[], None] = lambda: None
         self._paused = False
         self.consumer = Consumer({
             **settings.kafka_client, "group.id": GROUP, "client.id": f"kairos-{name}",
-            "group.instance.id": f"kairos-sink-{name}",
             "partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 500, "max.poll.interval.ms": 300_000,
             "enable.auto.commit": False, "enable.auto.offset.store": False,
@@ -57,7 +57,7 @@ class KafkaSource:
         """Join the group; `ready` is called at the first assignment."""
         self._writer, self._ready = writer, ready
         self.consumer.subscribe(list(BY_TOPIC), on_assign=self._assigned,
-                                on_revoke=self._revoked, on_lost=self._revoked)
+                                on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, wait_s: float) -> None:
         """Hand what has come to the writer; waits at most `wait_s` for the first record."""
@@ -79,9 +79,8 @@ class KafkaSource:
                               now_ms)
         elif fault.code() == KafkaError._PARTITION_EOF:
             self._writer.reached(where, message.offset() or 0)
-        elif fault.fatal() or fault.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise SetupError(f"the sink '{self._name}' was put out of its group: {fault.str()}",
-                             "another sink runs with the same --name; give each its own")
+        elif _is_fatal(fault):
+            raise _gave_up(fault)
         elif fault.code() not in _QUIET:
             _LOG.warning("Kafka: %s", fault.str())
 
@@ -110,6 +109,11 @@ class KafkaSource:
     def _revoked(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         assert self._writer is not None
         self._writer.revoke(Where(p.topic, p.partition) for p in partitions)
+
+    def _lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        _LOG.warning("Kafka was out of reach for a whole session: %d partitions are given up, and "
+                     "read again from what is committed", len(partitions))
+        self._revoked(consumer, partitions)
 
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         starts = self._patiently(lambda: self._starts(partitions)) if partitions else []
@@ -165,7 +169,16 @@ def _begin(found: TopicPartition, *, low: int, high: int, topic_id: str) -> int:
 def _raise(fault: KafkaError) -> None:
     if fault.code() in _CHANGED:
         raise OwnershipChanged(fault.str())
-    if fault.fatal() or fault.code() == KafkaError.FENCED_INSTANCE_ID:
-        raise SetupError(f"the sink was put out of its group: {fault.str()}",
-                         "another sink runs with the same --name; give each its own")
+    if _is_fatal(fault):
+        raise _gave_up(fault)
     raise Unavailable(f"Kafka: {fault.str()}")
+
+
+def _is_fatal(fault: KafkaError) -> bool:
+    """Whether the client has given up; an event that only reports it is not marked as fatal."""
+    return fault.fatal() or fault.code() == KafkaError._FATAL
+
+
+def _gave_up(fault: KafkaError) -> SetupError:
+    return SetupError(f"Kafka's client has given up: {fault.str()}",
+                      "start the sink again; if that does not help, look at the broker's log")

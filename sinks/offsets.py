@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from streams.kernel.errors import UnreachableError
@@ -61,7 +67,11 @@ def produced(settings: Settings, topic: str = "events.raw") -> dict[int, int]:
 
 
 def topic_ids(settings: Settings, topics: Iterable[str]) -> dict[str, str]:
-    """Kafka's id of each topic that exists. Raises UnreachableError."""
+    """Kafka's id of each topic that exists.
+
+    Raises UnreachableError. A broker that does not answer must not look like a topic that is not
+    there: an open intent would be taken for another topic's, and its rows inserted twice.
+    """
     admin = AdminClient(dict(settings.kafka_client))
     found = {}
     try:
@@ -70,7 +80,7 @@ def topic_ids(settings: Settings, topics: Iterable[str]) -> dict[str, str]:
             try:
                 found[topic] = str(answer.result().topic_id)
             except KafkaException as fault:
-                if fault.args[0].retriable():
+                if fault.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
     except KafkaException as fault:
         raise UnreachableError(f"Kafka does not answer at {settings.bootstrap}: {fault}",

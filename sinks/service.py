@@ -24,7 +24,7 @@ from sinks.writer import Writer
 from streams.settings import Settings
 
 BACK_OFF_S_MIN: Final = 0.5
-BACK_OFF_S_MAX: Final = 30.0
+BACK_OFF_S_MAX: Final = 10.0         # how late the sink may notice that all is well again
 POLL_S: Final = 0.1
 STOP_WAIT_S: Final = 10.0
 ENDS_EVERY_S: Final = 5.0
@@ -66,7 +66,7 @@ class BackOff:
 
 
 class SinkService:
-    """`name` tells sinks of one group apart; two of the same name put each other out."""
+    """`name` tells sinks of one group apart in Kafka's tools and logs, and by their ready files."""
 
     def __init__(self, settings: Settings, name: str, cut: Cut | None = None) -> None:
         self._source = KafkaSource(settings, name)

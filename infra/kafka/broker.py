@@ -17,8 +17,8 @@ import uuid
 from pathlib import Path
 from string import Template
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from infra import daemons
 from streams.kernel.errors import SetupError, UnreachableError
@@ -113,10 +113,29 @@ def answers(settings: Settings, *, wait_s: float = 2.0) -> bool:
         return False
 
 
+def serves(settings: Settings, *, wait_s: float = 2.0) -> bool:
+    """True when every partition of the broker has a leader at work; `wait_s` for each question.
+
+    A broker that comes back answers first, and leads its partitions some time later.
+    """
+    quiet: dict[str, str | int | float | bool] = {**settings.kafka_client, "log_level": 0}
+    try:
+        admin = AdminClient(quiet)
+        found = admin.list_topics(timeout=wait_s)
+        ends = {TopicPartition(name, partition): OffsetSpec.latest()
+                for name, topic in found.topics.items() for partition in topic.partitions}
+        if ends:
+            for end in admin.list_offsets(ends, request_timeout=wait_s).values():
+                end.result()
+        return bool(found.brokers)
+    except KafkaException:
+        return False
+
+
 def wait_ready(settings: Settings, *, wait_s: float = READY_WAIT_S) -> None:
-    """Come back when the broker answers. Raises UnreachableError when it died or takes too long."""
+    """Come back when the broker serves. Raises UnreachableError when it died or takes too long."""
     deadline = time.monotonic() + wait_s
-    while not answers(settings):
+    while not serves(settings):
         running = daemons.recall(pid_file(settings))
         if running is not None and not daemons.alive(running):
             raise UnreachableError(

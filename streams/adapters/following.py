@@ -16,7 +16,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams.adapters.reading import is_transient, record_of, unreachable, words_of
+from streams.adapters.reading import (
+    is_transient,
+    reach_of,
+    record_of,
+    unreachable,
+    words_of,
+)
 from streams.engine.records import Record
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
@@ -79,8 +85,8 @@ class ControlFeed:
             if meta.error is not None:
                 raise UnreachableError(f"{topic}: {meta.error.str()}", "run: kairos up")
             for partition in meta.partitions:
-                ends[topic, partition] = self._consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=_META_WAIT_S)[1]
+                ends[topic, partition] = reach_of(
+                    self._consumer, TopicPartition(topic, partition))[1]
         return ends
 
     def _position(self, where: tuple[str, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 from confluent_kafka import (
@@ -19,6 +20,11 @@ from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_WAIT_S = 30.0         # for an answer, and for a partition's leader
+_ASK_AGAIN_S = 0.2
+_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+                         KafkaError._UNKNOWN_PARTITION})
 
 
 def record_of(message: Message) -> Record:
@@ -46,17 +52,35 @@ def is_transient(fault: KafkaError | None) -> bool:
     """True for error events to skip; raises for what cannot be waited out."""
     if fault is None:
         return False
-    if fault.fatal():
+    # An event that reports that the client has given up is not itself marked as fatal.
+    if fault.fatal() or fault.code() == KafkaError._FATAL:
         raise KafkaException(fault)
     log.warning("kafka: %s", fault)
     return True
+
+
+def reach_of(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """(first offset, offset after the last message) of a partition.
+
+    Waits for its leader: a broker that comes back answers before it leads its partitions. Raises
+    KafkaException.
+    """
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(place, timeout=_WAIT_S)
+            return int(low), int(high)
+        except KafkaException as fault:
+            if fault.args[0].code() not in _LEADERLESS or time.monotonic() > end:
+                raise
+            time.sleep(_ASK_AGAIN_S)
 
 
 def end_of(settings: Settings, topic: str, partition: int) -> int:
     """The offset after the last message of one partition. Raises UnreachableError."""
     consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers"})
     try:
-        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1])
+        return reach_of(consumer, TopicPartition(topic, partition))[1]
     except KafkaException as fault:
         raise UnreachableError(f"{topic}/{partition}: {fault}", "kairos doctor") from fault
     finally:
@@ -75,7 +99,7 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
                          "auto.offset.reset": "earliest"})
     try:
         place = TopicPartition(topic, partition, start)
-        low, high = consumer.get_watermark_offsets(place, timeout=30)
+        low, high = reach_of(consumer, place)
         if high <= max(low, start):
             return
         consumer.assign([place])

@@ -9,10 +9,12 @@ from itertools import pairwise
 
 import pytest
 from chaos_world import producer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import module_broker
 
 from streams.adapters.consuming import BatchFeed
+from streams.adapters.reading import is_transient
 from streams.engine.records import Record
 from streams.settings import Settings
 
@@ -75,6 +77,12 @@ class Reader:
                 break
             await asyncio.sleep(0.1)
         assert not self.faults
+
+
+def test_a_client_that_has_given_up_is_not_waited_for() -> None:
+    assert not is_transient(None) and is_transient(KafkaError(KafkaError._TRANSPORT))
+    with pytest.raises(KafkaException):
+        is_transient(KafkaError(KafkaError._FATAL))
 
 
 def test_going_back_in_one_partition_passes_nothing_over_in_the_others(broker: Settings) -> None:

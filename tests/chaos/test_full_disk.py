@@ -11,18 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_world import (
-    START,
-    Workers,
-    World,
-    await_calm,
-    full_disk,
-    landed,
-    log_of,
-    outcomes,
-    producer,
-    until,
-)
+from chaos_findings import await_landed, landed, log_of, outcomes
+from chaos_workers import Workers, await_calm, full_disk, until
+from chaos_world import OUTLASTS_S, START, World, producer
 from confluent_kafka import KafkaError, Message, Producer
 from conftest import module_broker, module_stack
 
@@ -78,7 +69,7 @@ def test_a_clickhouse_without_space_holds_the_sink_up_and_every_record_lands_onc
     try:
         workers.run("sink", "sink", "run")
         workers.await_ready("sink")
-        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        await_landed(stack, workers)
         engine.command("ALTER TABLE raw_decisions_made "
                        f"MODIFY SETTING min_free_disk_bytes_to_perform_insert = {1 << 60}")
         _decide(stack, 3_000)
@@ -86,7 +77,7 @@ def test_a_clickhouse_without_space_holds_the_sink_up_and_every_record_lands_onc
         assert not landed(stack)
         engine.command("ALTER TABLE raw_decisions_made "
                        "RESET SETTING min_free_disk_bytes_to_perform_insert")
-        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        await_landed(stack, workers)
         assert "going on after" in workers.said("sink")
         codes = workers.stop()
     finally:
@@ -102,10 +93,9 @@ def _decide(settings: Settings, count: int) -> None:
         out.produce(pipeline.DECISIONS, kind.encode(
             {**blank, "tenant": "full", "decision_id": f"d{number * 7919}", "moment_ms": START,
              "origin_partition": 98, "origin_offset": number, "playbook": "none"}), str(number))
-    assert out.flush(30) == 0
+    assert out.flush(OUTLASTS_S) == 0
 
 
-@pytest.mark.storm
 def test_a_broker_without_space_ends_and_has_all_it_acknowledged_when_space_is_back(
         broker: Settings) -> None:
     taken: dict[int, bytes] = {}
@@ -118,15 +108,16 @@ def test_a_broker_without_space_ends_and_has_all_it_acknowledged_when_space_is_b
     kafka = [part for part in roster(broker) if part.name == "kafka"]
     daemon = daemons.recall(pid_file(broker, "kafka"))
     assert daemon is not None
-    app = Producer({**broker.kafka_client, "acks": "all", "delivery.timeout.ms": 8_000})
+    app = Producer({**broker.kafka_client, "acks": "all"})
     # Room for an index file, which Kafka allocates in full; not for twice as much log.
     with full_disk(daemon.pid, 12 * 2**20):
         for number in range(400):
             app.produce(pipeline.RAW, f"{number:03}".encode() * 20_000, partition=0,
                         on_delivery=reported)
-            app.poll(0)
-        app.flush(30)
-        until(lambda: processes.status(broker, kafka)[0].state == "died", "the broker ends")
+        until(lambda: app.poll(0) >= 0 and processes.status(broker, kafka)[0].state == "died",
+              "the broker ends", moving=lambda: len(taken))
+    app.purge()                        # nobody is there any more to acknowledge the rest
+    assert app.flush(OUTLASTS_S) == 0
     said = log_file(broker, "kafka").read_text()
     assert "File too large" in said and "have failed" in said
     assert 0 < len(taken) < 400

@@ -8,36 +8,27 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos_world import (
-    CAUGHT_UP_S,
-    STAGES,
-    Workers,
-    World,
-    await_calm,
-    decisions_once,
-    landed,
-    mails,
-    messages_once,
-    outcomes,
-    until,
-)
+from chaos_findings import await_landed, decisions_once, mails, messages_once, outcomes
+from chaos_workers import STAGES, Workers, await_calm, until
+from chaos_world import Sending, World
 from conftest import kairos, settings_at, share_jars
 
 from infra import daemons, processes
 from infra.kafka import broker as kafka
 from infra.parts import environment, pid_file, roster
+from sinks.offsets import produced
+from streams import pipeline
 from streams.settings import PROJECT, Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 
-OUTAGE_S = 10.0
+OUTAGE_S = 10.0          # longer than a member of a group may be silent
 MAPPING = """\
 name: late
 tenant: late
@@ -94,7 +85,7 @@ def test_started_before_the_broker_all_say_so_and_go_on_when_it_is_there(
         world.prepare(home)
         world.produce(home)
         await_calm(home, workers, ("admit", "choose"))
-        until(lambda: landed(home), "everything is in ClickHouse", workers)
+        await_landed(home, workers)
         codes = workers.stop()
     finally:
         workers.kill_all()
@@ -119,34 +110,40 @@ def test_told_to_stop_while_the_broker_is_away_they_stop_promptly(home: Settings
         workers.kill_all()
 
 
-@pytest.mark.storm
+def admitted(settings: Settings) -> int:
+    return sum(produced(settings, pipeline.ADMITTED).values())
+
+
+def await_admission(settings: Settings, workers: Workers) -> None:
+    """Wait until more is admitted than now: the road is at work."""
+    before = admitted(settings)
+    until(lambda: admitted(settings) > before, "events are admitted", workers)
+
+
 def test_the_broker_stops_and_is_killed_in_the_middle(home: Settings, tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "14"))
     world = World("outage", seed=seed, count=3000, pause_s=1.0, mode="live")
     processes.up(home, parts_of(home, "kafka", "topics"))
     world.prepare(home)
     workers = Workers(home, tmp_path)
-    app = threading.Thread(target=world.produce, args=(home,))
     try:
         workers.start("all", *STAGES)
         workers.run("sink", "sink", "run")
         workers.await_ready("all", "sink")
-        app.start()
-        time.sleep(2.0)
+        app = Sending(world, home)
+        await_admission(home, workers)
         processes.down(home, parts_of(home, "kafka"))
         time.sleep(OUTAGE_S)
         processes.up(home, parts_of(home, "kafka"))
-        workers.await_ready("all")
-        time.sleep(2.0)
+        await_admission(home, workers)
         daemon = daemons.recall(pid_file(home, "kafka"))
         assert daemon is not None
         os.kill(daemon.pid, signal.SIGKILL)
         time.sleep(OUTAGE_S)
         processes.up(home, parts_of(home, "kafka"))
-        app.join(CAUGHT_UP_S)
-        assert not app.is_alive()
+        app.join()
         await_calm(home, workers)
-        until(lambda: landed(home), "everything is in ClickHouse", workers)
+        await_landed(home, workers)
         codes = workers.stop()
     finally:
         workers.kill_all()

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from chaos_world import (
-    Workers,
-    World,
-    await_calm,
-    calm_lessons,
-    decisions_once,
-    lessons,
-    mails,
-    messages_once,
-    until,
-)
+from chaos_findings import calm_lessons, decisions_once, lessons, mails, messages_once
+from chaos_workers import Workers, await_calm, until
+from chaos_world import Sending, World
 from conftest import module_broker
 
 from infra.parts import roster
@@ -36,7 +27,6 @@ broker = module_broker
 KILLS = 3
 
 
-@pytest.mark.storm
 def test_killed_senders_leave_each_message_once_in_the_mailbox(broker: Settings,
                                                                tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "12"))
@@ -44,7 +34,6 @@ def test_killed_senders_leave_each_message_once_in_the_mailbox(broker: Settings,
     world = World("posted", seed=seed, count=2400, mode="live", pause_s=2.5)
     world.prepare(broker)
     workers = Workers(broker, tmp_path)
-    app = threading.Thread(target=world.produce, args=(broker,))
     try:
         workers.run("mail", "mail", "serve")
         mail = next(part for part in roster(broker) if part.name == "mail")
@@ -52,7 +41,7 @@ def test_killed_senders_leave_each_message_once_in_the_mailbox(broker: Settings,
         workers.start("worker-1", "admit", "choose")
         workers.start("worker-2", "compose", "deliver", "learn")
         workers.await_ready("worker-1", "worker-2")
-        app.start()
+        app = Sending(world, broker)
         for _ in range(KILLS):
             time.sleep(dice.uniform(0.5, 2.5))
             workers.kill("worker-2")

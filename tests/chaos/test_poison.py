@@ -15,18 +15,9 @@ from typing import Any
 
 import orjson
 import pytest
-from chaos_world import (
-    STAGES,
-    START,
-    Workers,
-    World,
-    await_calm,
-    decisions_once,
-    messages_once,
-    outcomes,
-    producer,
-    records,
-)
+from chaos_findings import decisions_once, messages_once, outcomes, records
+from chaos_workers import STAGES, Workers, await_calm
+from chaos_world import START, World, producer
 from conftest import module_broker
 
 from schemas import contract

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
-from chaos_world import Workers, World, await_calm, decisions_once, outcomes
+from chaos_findings import decisions_once, outcomes
+from chaos_workers import Workers, await_calm
+from chaos_world import Sending, World
 from conftest import module_broker
 
 from infra.parts import Part, roster
@@ -26,11 +27,10 @@ def test_workers_stopped_added_and_taken_away_under_load_change_nothing(
     world = World("scaled", seed=seed, count=4500)
     world.prepare(broker)
     workers = Workers(broker, tmp_path)
-    app = threading.Thread(target=world.produce, args=(broker,))
     try:
         workers.start("one", *TWO)
         workers.await_ready("one")
-        app.start()
+        app = Sending(world, broker)
         time.sleep(1.0)
         codes = workers.stop("one")                   # in the middle of the load
         assert "stopping: finishing what was taken" in workers.said("one")

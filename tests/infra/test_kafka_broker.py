@@ -16,6 +16,8 @@ from infra import checks, daemons, parts, processes, secrets
 from infra.kafka import broker as kafka
 from infra.kafka import topics
 from infra.preflight import check_disk, check_home, check_jars, check_java, preflight
+from sinks.offsets import reach
+from sinks.topics import BY_TOPIC
 from streams.kernel.errors import SetupError, UnreachableError
 from streams.settings import Settings
 
@@ -80,6 +82,8 @@ def test_the_log_survives_a_clean_stop_and_a_kill(own: Settings) -> None:
     os.kill(daemon.pid, signal.SIGKILL)
 
     pid = processes.up(own, of_kafka(own))[0].pid
+    for topic in BY_TOPIC:
+        assert reach(own, topic), "a broker that is up leads its partitions, also after a kill"
     assert consume(own, 3) == [*before, b"three"]
     assert processes.status(own, of_kafka(own))[0].state == "running"
     processes.down(own)

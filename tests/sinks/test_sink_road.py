@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -13,14 +14,16 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from infra import parts, processes
+from infra import daemons, parts, processes
 from schemas import contract
+from sinks import offsets
 from sinks.audit import audit
 from sinks.client import connect
 from sinks.consumer import GROUP
-from sinks.offsets import produced, reach
+from sinks.offsets import produced, reach, topic_ids
+from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 from tests.conftest import kairos, module_broker, module_stack, running
 
@@ -28,7 +31,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 broker = module_broker
 stack = module_stack
 
-WAIT_S = 60.0
+WAIT_S = 120.0
+OUTAGES, OUTAGE_S = 2, 9.0          # longer than a member of a group may be silent
 _ZERO: dict[str, Any] = {"string": "", "int": 0, "long": 0, "double": 0.0, "boolean": False}
 
 
@@ -60,7 +64,10 @@ def held(settings: Settings, topic: str) -> int:
 
 
 def caught_up(settings: Settings) -> bool:
-    """Whether the group has committed the end of every topic, with no intent left open."""
+    """Whether the group has committed the end of every topic, with no intent left open.
+
+    False while the broker does not say.
+    """
     probe = Consumer({**settings.kafka_client, "group.id": GROUP})
     try:
         for topic in ("decisions.made", "costs.incurred", "events.quarantined"):
@@ -70,6 +77,8 @@ def caught_up(settings: Settings) -> bool:
                 if found.offset != ends[found.partition].end or found.metadata:
                     return False
         return True
+    except (KafkaException, UnreachableError):
+        return False
     finally:
         probe.close()
 
@@ -189,6 +198,35 @@ def test_clickhouse_goes_away_and_comes_back_and_nothing_is_lost(
     reader = connect(stack, user="reader")
     assert one(reader, "SELECT count() FROM raw_decisions_made WHERE tenant = 'back'") == 900
     proves(stack, reader)
+
+
+def test_a_broker_that_does_not_answer_for_a_session_does_not_end_the_sink(
+        stack: Settings, reader: Client, tmp_path: Path) -> None:
+    log, daemon = tmp_path / "sink.log", daemons.recall(parts.pid_file(stack, "kafka"))
+    assert daemon is not None
+    with sinking(stack, log) as child:
+        until(lambda: ready(stack) and caught_up(stack), "the sink reaches the end")
+        for _ in range(OUTAGES):
+            produce(stack, "costs.incurred", [cost(number) for number in range(300)])
+            os.kill(daemon.pid, signal.SIGSTOP)
+            time.sleep(OUTAGE_S)
+            os.kill(daemon.pid, signal.SIGCONT)
+            until(lambda: child.poll() is not None or caught_up(stack),
+                  "the sink reaches the end")
+            assert child.poll() is None, log.read_text()
+        assert "for a whole session" in log.read_text()
+    proves(stack, reader)
+
+
+def test_a_broker_that_does_not_answer_is_no_topic_that_is_missing(
+        settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offsets, "WAIT_S", 1.0)
+    with pytest.raises(UnreachableError, match="Kafka does not answer"):
+        topic_ids(settings, ["events.raw"])
+
+
+def test_the_id_of_a_topic_that_is_missing_is_left_out(broker: Settings) -> None:
+    assert topic_ids(broker, ["events.raw", "events.none"]).keys() == {"events.raw"}
 
 
 def test_what_was_produced_is_read_from_kafka_and_noted(stack: Settings, reader: Client,
