@@ -161,7 +161,7 @@ class Query:
     def __init__(self, scope: Scope, terms: Terms, sql: str, default_format: str, *,
                  whole: bool, wholeness: Wholeness) -> None:
         self._scope, self._terms, self._whole = scope, terms, whole
-        self._wholeness = wholeness
+        self._wholeness, self._drops = wholeness, wholeness.begin()
         raw = sql.encode()
         self.verb = statement.verb(raw)
         self.output = statement.named_format(raw) or default_format or formats.DEFAULT
@@ -197,7 +197,7 @@ class Query:
     def _all(self) -> bytes:
         result = self._scope.connection.query(self._sql, self.output, params=self._terms.params)
         if self.verb == "INSERT" or self._inserts():
-            self._wholeness.check()
+            self._wholeness.check(self._drops)
         self.tally.add(result)
         answer: bytes = result.bytes()
         self.tally.result_bytes = len(answer)
@@ -247,7 +247,7 @@ class Insert:
     def __init__(self, scope: Scope, head: statement.Insert, verdicts: Verdicts,
                  wholeness: Wholeness) -> None:
         self._scope, self._head, self._verdicts = scope, head, verdicts
-        self._wholeness = wholeness
+        self._wholeness, self._drops = wholeness, wholeness.begin()
         self._rows: Any = None
         self._began: Began = verdicts.begin()
         self.tally = Tally()
@@ -267,7 +267,7 @@ class Insert:
         self._guarded(self._commit)
         self._rows = None
         self._verdicts.check(self._scope.connection, self._began)
-        self._wholeness.check()
+        self._wholeness.check(self._drops)
 
     def _commit(self) -> None:
         result = self._scope.connection.insert_done(self._rows)

@@ -5,8 +5,8 @@ files): it commits the part, answers as if all was well, and fails at every late
 floor of free space (`KAIROS_CLICKHOUSE_FREE_MB_MIN`) keeps it from coming that far; what comes that
 far all the same, because another process took the space, is found here by the sizes of the files.
 
-- A part that an insert made is dropped and with it its deduplication token; the insert is refused,
-  so whoever sent it sends it again.
+- A part that an insert made is dropped and with it its deduplication token; every insert that was
+  under way is refused, because none can tell whose part it was, and is to be sent again.
 - A part that a merge or a mutation made is given up by loading the table anew: the engine then goes
   back to the parts it was made of, which it keeps for eight minutes.
 """
@@ -67,22 +67,29 @@ class Part:
 
 
 class Wholeness:
-    """One per engine; remembers up to when it has looked."""
+    """One per engine; remembers up to when it has looked, and how many parts it has dropped."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._lock = engine, threading.Lock()
         self._since_s = time.time()
+        self._drops_count = 0
 
-    def check(self) -> None:
+    def begin(self) -> int:
+        """To be called before an insert writes; what `check` needs after it."""
+        return self._drops_count
+
+    def check(self, began: int) -> None:
         """Look at every part made since the last look, and mend.
 
-        Raises ClickHouseError (243) when a part that an insert made was cut short.
+        Raises ClickHouseError (243) when a part of an insert has been dropped since `began`, by
+        this look or by another's.
         """
         with self._lock:
             now_s = time.time()
             damaged = [part for part in self._recent() if part.active and not part.whole]
             for part in damaged:
                 if part.inserted:
+                    self._drops_count += 1
                     self._engine.ask(f"ALTER TABLE {self._of(part)} "
                                      f"DROP PART {literal(part.name)}")
             for table in {part.table: part for part in damaged if not part.inserted}.values():
@@ -91,11 +98,11 @@ class Wholeness:
                 self._engine.ask(f"DETACH TABLE {self._of(table)} SYNC")
                 self._engine.ask(f"ATTACH TABLE {self._of(table)}")
             self._since_s = now_s
-        dropped = sorted({part.table for part in damaged if part.inserted})
-        if dropped:
-            raise ClickHouseError(243, f"The system cut the writing of {', '.join(dropped)} short, "
-                                       "so nothing of it was kept: is the disk full? Free space "
-                                       "and insert again", "NOT_ENOUGH_SPACE")
+            if self._drops_count > began:
+                raise ClickHouseError(243, "The system cut a write short, and what was cut is not "
+                                           "kept: is the disk full? Free space and insert again, "
+                                           "under the same insert_deduplication_token",
+                                      "NOT_ENOUGH_SPACE")
 
     def _recent(self) -> list[Part]:
         answer = self._engine.ask(_RECENT.format(

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def insert(engine: ClickHouseProcess, block: int) -> str:
     rows = b"".join(b"%d,%d,%s\n" % (block, at, dice.randbytes(64).hex().encode())
                     for at in range(ROWS))
     answer = engine.post(rows, query="INSERT INTO kept FORMAT CSV",
+                         insert_deduplication_token=f"b{block}")
+    return str(answer.headers.get("x-clickhouse-exception-code", ""))
+
+
+def insert_small(engine: ClickHouseProcess, block: int) -> str:
+    answer = engine.post(b"%d,1,x\n" % block, query="INSERT INTO kept FORMAT CSV",
                          insert_deduplication_token=f"b{block}")
     return str(answer.headers.get("x-clickhouse-exception-code", ""))
 
@@ -153,3 +160,18 @@ def test_a_merge_that_was_cut_short_is_given_up_and_its_rows_are_kept(tmp_path: 
             assert insert(engine, 4) == ""
             assert holds(engine, {1, 2, 3, 4})
         assert "going back to the parts it was made of" in engine.log()
+
+
+def test_inserts_at_the_same_time_are_each_in_or_refused(tmp_path: Path) -> None:
+    """One look may find another's damaged part: whose it was must hear of it all the same."""
+    with serving(tmp_path / "home") as engine, ThreadPoolExecutor(6) as pool:
+        with cut_short(engine, 600_000):
+            # A part of some 1 MiB is cut, a small one is not.
+            large = {block: pool.submit(insert, engine, block) for block in range(12)}
+            small = {block: pool.submit(insert_small, engine, block) for block in range(100, 140)}
+            codes = {block: future.result() for block, future in {**large, **small}.items()}
+        assert {codes[block] for block in large} == {"243"}
+        assert "" in {codes[block] for block in small}, "not everything is refused"
+        stored = {int(line) for line in engine.sql("SELECT DISTINCT block FROM kept").split()}
+        assert stored.isdisjoint(large)
+        assert stored >= {block for block in small if not codes[block]}
