@@ -135,9 +135,10 @@ def view_ddl(landing: Landing) -> str:
     names = ", ".join(f"`{c.name}`" for c in view_columns(landing))
     key = ", ".join(landing.key)
     order = landing.newest or "_partition, _offset"
+    only = f"WHERE {landing.only}\n" if landing.only else ""
     doc = landing.contract.source["doc"]
     return (f"CREATE OR REPLACE VIEW {landing.view}\n(\n{columns}\n)\nAS SELECT {names}\n"
-            f"FROM {landing.table}\nORDER BY {key}, {order}\nLIMIT 1 BY {key}\n"
+            f"FROM {landing.table}\n{only}ORDER BY {key}, {order}\nLIMIT 1 BY {key}\n"
             f"COMMENT {quoted(doc)};")
 
 

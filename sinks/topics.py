@@ -25,12 +25,14 @@ class Landing:
     key     sort key of the table; repeats of one emission agree in all of it
     newest  "" when the view shows every record once (the lowest offset of a key wins); otherwise
             the expression by which the newest record of each key is the one that counts
+    only    condition that a row must meet to be in the view; empty means none
     """
 
     topic: str
     view: str
     key: tuple[str, ...]
     newest: str = ""
+    only: str = ""
 
     @property
     def table(self) -> str:
@@ -53,7 +55,9 @@ LANDINGS: Final[tuple[Landing, ...]] = (
     Landing("decisions.made", "decisions", ("tenant", "decision_id")),
     Landing("messages.ready", "messages", ("tenant", "decision_id")),
     Landing("deliveries.sent", "deliveries", ("tenant", "delivery_id")),
-    Landing("receipts.received", "receipts", ("tenant", "receipt_id")),
+    # Whoever may report receipts can name a decision that never was: receipts_unknown counts it.
+    Landing("receipts.received", "receipts", ("tenant", "receipt_id"),
+            only="(tenant, decision_id) IN (SELECT tenant, decision_id FROM raw_decisions_made)"),
     Landing("rewards.observed", "rewards", ("tenant", "reward_id")),
     Landing("refusals.recorded", "refusals", ("tenant", "refusal_id")),
     Landing("events.quarantined", "quarantined", ("quarantine_id",)),

@@ -39,6 +39,10 @@ _PINNED: Final[dict[str, int | str]] = {
 # and says nothing about the rows: the sink waits until somebody has mended it.
 _ROW_CODES: Final = frozenset({6, 26, 27, 38, 41, 69, 72, 117, 131, 321, 349, 407, 469})
 
+_NOT_ENOUGH_SPACE: Final = 243
+_FULL: Final = ("ClickHouse takes no rows because its disk is nearly full; free some space there "
+                "(how much it keeps free: docs/clickhouse.md, 'When the disk is full')")
+
 _LEDGER_COLUMNS: Final = ("topic", "topic_id", "partition", "first_offset", "last_offset", "rows",
                           "poison_rows", "control_rows", "token")
 
@@ -152,6 +156,8 @@ class ClickHouseWarehouse:
             if getattr(fault, "code", None) in _ROW_CODES:
                 raise RowsRefused(sentence) from fault
             self._client = None
+            if getattr(fault, "code", None) == _NOT_ENOUGH_SPACE:
+                raise Unavailable(_FULL) from fault
             raise Unavailable(f"ClickHouse: {sentence}") from fault
         except (HTTPError, OSError) as fault:
             self._client = None

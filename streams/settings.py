@@ -54,6 +54,9 @@ class Settings(BaseSettings):
                                  description="HTTP port of the embedded engine.")
     clickhouse_memory_mb: int = Field(2048, ge=512, description="Memory cap of the embedded "
                                       "engine, MiB.")
+    clickhouse_free_mb_min: int = Field(512, ge=2, description="Free disk, MiB, below which the "
+                                        "embedded engine takes no rows; the sink then waits. Half "
+                                        "of it is never used.")
 
     web_port: int = Field(18080, ge=1, le=65535, description="Port of the web process: "
                           "unsubscribe, click and open links, mailbox, report.")

@@ -20,6 +20,7 @@ from infra.clickhouse.request import Ask
 from infra.clickhouse.running import Running, tag
 from infra.clickhouse.sessions import Session, Sessions
 from infra.clickhouse.verdict import Verdicts
+from infra.clickhouse.wholeness import Wholeness
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,6 +47,7 @@ class Application:
     def __init__(self, engine: Engine, accounts: tuple[Account, ...]) -> None:
         self.engine = engine
         self.verdicts = Verdicts(engine)
+        self.wholeness = Wholeness(engine)
         self.running = Running(QUERIES_MAX)
         self.sessions = Sessions()
         self.threads = ThreadPoolExecutor(QUERIES_MAX, thread_name_prefix="query")
@@ -148,7 +150,7 @@ class _Exchange:
         head, sql = await self._head(ask, body)
         if head is not None:
             guard.check(head.head.encode())
-            await self._insert(Insert(scope, head, self._app.verdicts),
+            await self._insert(Insert(scope, head, self._app.verdicts, self._app.wholeness),
                                body.rows(sql[head.data_start:], ask.sql))
             return
         sql += await body.whole(SQL_BYTES_MAX - len(sql))
@@ -157,7 +159,7 @@ class _Exchange:
         if not statement.verb(sql):
             raise ClickHouseError(62, "Syntax error: Empty query")
         await self._select(Query(scope, terms, statement.text(sql), ask.default_format,
-                                 whole=ask.wait_end))
+                                 whole=ask.wait_end, wholeness=self._app.wholeness))
 
     async def _head(self, ask: Ask, body: Body) -> tuple[statement.Insert | None, bytes]:
         """Read until it is clear whether rows follow; the bytes read so far."""

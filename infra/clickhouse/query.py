@@ -15,6 +15,7 @@ from infra.clickhouse.guard import TAG_SETTING
 from infra.clickhouse.running import rewrite_kill
 from infra.clickhouse.sessions import Session
 from infra.clickhouse.verdict import RECORDED, Began, Verdicts
+from infra.clickhouse.wholeness import Wholeness
 
 CHUNK_BYTES = 1 << 20
 
@@ -158,8 +159,9 @@ class Query:
     """A statement without rows in its body."""
 
     def __init__(self, scope: Scope, terms: Terms, sql: str, default_format: str, *,
-                 whole: bool) -> None:
+                 whole: bool, wholeness: Wholeness) -> None:
         self._scope, self._terms, self._whole = scope, terms, whole
+        self._wholeness, self._drops = wholeness, wholeness.begin()
         raw = sql.encode()
         self.verb = statement.verb(raw)
         self.output = statement.named_format(raw) or default_format or formats.DEFAULT
@@ -194,6 +196,8 @@ class Query:
 
     def _all(self) -> bytes:
         result = self._scope.connection.query(self._sql, self.output, params=self._terms.params)
+        if self.verb == "INSERT" or self._inserts():
+            self._wholeness.check(self._drops)
         self.tally.add(result)
         answer: bytes = result.bytes()
         self.tally.result_bytes = len(answer)
@@ -240,8 +244,10 @@ class Query:
 class Insert:
     """An INSERT whose rows come as bytes, however many and in whatever pieces."""
 
-    def __init__(self, scope: Scope, head: statement.Insert, verdicts: Verdicts) -> None:
+    def __init__(self, scope: Scope, head: statement.Insert, verdicts: Verdicts,
+                 wholeness: Wholeness) -> None:
         self._scope, self._head, self._verdicts = scope, head, verdicts
+        self._wholeness, self._drops = wholeness, wholeness.begin()
         self._rows: Any = None
         self._began: Began = verdicts.begin()
         self.tally = Tally()
@@ -261,6 +267,7 @@ class Insert:
         self._guarded(self._commit)
         self._rows = None
         self._verdicts.check(self._scope.connection, self._began)
+        self._wholeness.check(self._drops)
 
     def _commit(self) -> None:
         result = self._scope.connection.insert_done(self._rows)

@@ -78,7 +78,8 @@ def _data(settings: Settings) -> Path:
 
 def _config(settings: Settings) -> Path:
     return config.render(settings.home / "run" / "clickhouse", database=DATABASE,
-                         memory_bytes=settings.clickhouse_memory_mb << 20)
+                         memory_bytes=settings.clickhouse_memory_mb << 20,
+                         free_bytes=settings.clickhouse_free_mb_min << 20)
 
 
 @contextmanager

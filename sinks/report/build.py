@@ -15,9 +15,10 @@ from sinks.report.queries import Answers, Ask, Row, names, text
 from streams.kernel.moments import show_moment
 
 OUTCOMES: Final = ("admitted", "refused", "quarantined", "duplicate")
+NOTHING_SENT: Final = "nothing was sent (mode: shadow), so both sides were treated alike"
 PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "refusals", "messages",
-                "samples", "gates", "deliveries", "receipts", "attribution", "latency_spread",
-                "open_windows")
+                "samples", "gates", "deliveries", "receipts", "receipts_unknown", "attribution",
+                "latency_spread", "open_windows")
 
 
 def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,
@@ -69,13 +70,24 @@ def _world(answers: Answers, world: str, units: list[Row], truth: Row | None) ->
     parts = {name: answers.by_world(name, world) for name in PARTS}
     intended = sum(row["sent_on"] for row in parts["decisions"])
     usd = sum(row["cost_usd_micros"] for row in costs) / 1e6
+    left = _exit(parts["deliveries"])
+    found = experiment(units, truth, usd_per_message=usd / max(1, intended))
+    if left["shadow"] and not left["sent"]:
+        found["verdict"] = f"{NOTHING_SENT}: {found['verdict']}"
     return {
-        **experiment(units, truth, usd_per_message=usd / max(1, intended)),
+        **found,
+        "exit": left,
         "latency_ms": _latency(answers.rows("latency"), world),
         "usd_per_thousand_messages": _usd_per_thousand(costs),
         "cost_usd": usd,
         **parts,
     }
+
+
+def _exit(deliveries: list[Row]) -> dict[str, int]:
+    """Messages that left the house, and those that shadow mode kept from it."""
+    return {"sent": sum(r["deliveries"] for r in deliveries if r["status"] == "sent"),
+            "shadow": sum(r["deliveries"] for r in deliveries if r["reason"] == "shadow")}
 
 
 def _latency(rows: list[Row], world: str) -> dict[str, Any]:

@@ -11,14 +11,17 @@ from rich.table import Table
 from sinks.report.build import OUTCOMES
 from sinks.report.charts import number_text
 from sinks.report.words import (
+    caused_row,
     duration,
     either,
     few,
     interval,
     percent_points,
     rows_of,
+    shadow_words,
     share,
     split_words,
+    treated_words,
     usd,
 )
 
@@ -32,9 +35,9 @@ def show(report: Report, console: Console) -> None:
     _identity(report["accounting"], console)
     _table(console, "Credited is not caused", ("world", "playbook", "last touch", "linear"),
            rows_of(worlds, "attribution", "playbook", "last_touch", "linear"), 2)
-    _table(console, "Of the messaged people's conversions", (
-        "world", "messaged units", "converted", "caused", "95 %", "USD per caused"),
-        [_caused(world, found["incremental"]) for world, found in worlds.items()], 5)
+    _table(console, "Caused, of the conversions on the message side", (
+        "world", "units to message", "converted", "caused", "95 %", "USD per caused"),
+        [caused_row(world, found["incremental"]) for world, found in worlds.items()], 5)
     _table(console, "Segments", ("world", "segment", "people"), rows_of(
         worlds, "segments", "segment", ("people", few)))
     _table(console, "Triggers", ("world", "trigger", "playbook", "decisions", "held out"),
@@ -51,6 +54,8 @@ def show(report: Report, console: Console) -> None:
            rows_of(worlds, "deliveries", "channel", "status", "reason", "deliveries"))
     _table(console, "Receipts", ("world", "kind", "by people", "by machines"),
            rows_of(worlds, "receipts", "kind", "by_people", "by_machines"), 2)
+    _table(console, "Receipts left out: no such decision", ("world", "channel", "kind", "receipts"),
+           rows_of(worlds, "receipts_unknown", "channel", "kind", "receipts"))
     _speed(report, console)
 
 
@@ -67,10 +72,13 @@ def _verdicts(worlds: Mapping[str, Any], console: Console) -> None:
             f"  effect {percent_points(lift['estimate'])} points, anytime 95 % "
             f"{interval(lift['low'], lift['high'])}{truth}", highlight=False)
         console.print(
-            f"  {number_text(lift['treated'])} messaged ({share(lift['treated_mean'])} converted), "
+            f"  {number_text(lift['treated'])} {treated_words(found['exit'])} "
+            f"({share(lift['treated_mean'])} converted), "
             f"{number_text(lift['held_out'])} held out ({share(lift['held_out_mean'])}); split "
             f"{split_words(found['split'])[0]}, p {split_words(found['split'])[-1]}",
             highlight=False)
+        if said := shadow_words(found["exit"]):
+            console.print(f"  {said}", style="yellow", highlight=False)
         if lift["left_out"]:
             console.print(f"  left out, too few on one side: {', '.join(lift['left_out'])}")
 
@@ -84,16 +92,6 @@ def _identity(total: Mapping[str, Any], console: Console) -> None:
                       style="yellow", highlight=False)
     console.print(f"  counted by {total['counted_by']}; {number_text(total['control'])} clock "
                   "records apart", highlight=False)
-
-
-def _caused(world: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-    def whole(n: float) -> str:
-        return f"{n:,.0f}"
-
-    return (world, number_text(found["treated_units"]), number_text(found["converted"]),
-            either(found["caused"], whole),
-            interval(found["caused_low"], found["caused_high"], whole),
-            either(found["usd_per_caused_conversion"], usd))
 
 
 def _speed(report: Report, console: Console) -> None:

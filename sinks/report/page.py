@@ -16,12 +16,14 @@ from sinks.report.charts import Bar, Line, Span, number_text
 from sinks.report.queries import K_MIN
 from sinks.report.words import (
     amount,
+    caused_row,
     duration,
     either,
     few,
     interval,
     percent_points,
     rows_of,
+    shadow_words,
     share,
     split_words,
     usd,
@@ -59,7 +61,8 @@ def render(report: Report) -> str:
                 _exit(report), _speed(report)]
     return template.render(report=report, facts=_facts(report), sections=sections, Markup=Markup,
                            css=Markup((HERE / "page.css").read_text("utf-8")),
-                           worlds=report["worlds"], interval=interval)
+                           worlds=report["worlds"], interval=interval,
+                           shadow_words=shadow_words)
 
 
 @cache
@@ -89,27 +92,28 @@ def _proof(report: Report) -> Iterable[Section]:
     worlds = report["worlds"]
     yield Section(
         "Did it help?",
-        "Share of people who converted within the window, messaged less held out, in percentage "
-        "points. Whiskers hold at any time of looking (95 %). A diamond is the truth, where the "
-        "world's maker knows it. Thin rows are single playbooks.",
+        "Share of people who converted within the window, those to message less those held "
+        "out, in percentage points: the decision counts, also where the message did not leave (in "
+        "shadow mode none does). Whiskers hold at any time of looking (95 %). A diamond is the "
+        "truth, where the world's maker knows it. Thin rows are single playbooks.",
         ["units", "open_windows"], [charts.intervals(list(_spans(worlds)), "")],
-        [Table(("world", "effect, points", "anytime 95 %", "fixed 95 %", "truth", "messaged",
+        [Table(("world", "effect, points", "anytime 95 %", "fixed 95 %", "truth", "to message",
                 "converted", "held out", "converted"),
                [_effect_row(world, found) for world, found in worlds.items()], 8),
-         Table(("world", "split", "messaged people", "held out", "expected", "p"),
+         Table(("world", "split", "people to message", "held out", "expected", "p"),
                [(world, *split_words(found["split"])) for world, found in worlds.items()], 4,
                "Sample-ratio check, on each person's first unit")])
     yield Section(
         "Credited is not caused",
         "Last touch and linear credit every conversion that follows a message. The hold-out says "
-        "how many of the messaged people's conversions the messages caused.",
+        "how many of the conversions on the message side the messages caused.",
         ["attribution", "units", "costs"], [],
         [Table(("world", "playbook", "last touch", "linear", "value, last touch", "value, linear"),
                rows_of(worlds, "attribution", "playbook", "last_touch", "linear",
                        "last_touch_value", "linear_value"), 4),
-         Table(("world", "messaged units", "of these converted", "caused by messages", "95 %",
+         Table(("world", "units to message", "of these converted", "caused by messages", "95 %",
                 "USD per caused conversion"),
-               [_caused_row(world, found["incremental"]) for world, found in worlds.items()], 5)])
+               [caused_row(world, found["incremental"]) for world, found in worlds.items()], 5)])
 
 
 def _spans(worlds: Mapping[str, Any]) -> Iterable[Span]:
@@ -131,13 +135,6 @@ def _effect_row(world: str, found: Mapping[str, Any]) -> tuple[str, ...]:
             either(lift.get("truth"), percent_points),
             number_text(lift["treated"]), either(lift.get("treated_mean"), share),
             number_text(lift["held_out"]), either(lift.get("held_out_mean"), share))
-
-
-def _caused_row(world: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-    return (world, number_text(found["treated_units"]), number_text(found["converted"]),
-            either(found["caused"], lambda n: f"{n:,.0f}"),
-            interval(found["caused_low"], found["caused_high"], lambda n: f"{n:,.0f}"),
-            either(found["usd_per_caused_conversion"], usd))
 
 
 def _accounting(report: Report) -> Section:
@@ -218,12 +215,16 @@ def _exit(report: Report) -> Section:
                      for r in found["receipts"]]
     return Section(
         "At the exit and back", "Deliveries by channel, and receipts by people; what scanners and "
-        "prefetchers opened is counted apart and never learnt from.", ["deliveries", "receipts"],
+        "prefetchers opened is counted apart and never learnt from.", ["deliveries", "receipts",
+         "receipts_unknown"],
         [charts.bars(bars)] if bars else [],
         [Table(("world", "channel", "status", "reason", "deliveries"),
                rows_of(worlds, "deliveries", "channel", "status", "reason", "deliveries")),
          Table(("world", "channel", "kind", "by people", "by machines"),
-               rows_of(worlds, "receipts", "channel", "kind", "by_people", "by_machines"), 2)])
+               rows_of(worlds, "receipts", "channel", "kind", "by_people", "by_machines"), 2),
+         Table(("world", "channel", "kind", "receipts"),
+               rows_of(worlds, "receipts_unknown", "channel", "kind", "receipts"), 1,
+               "Left out: they name a decision that never was")])
 
 
 def _speed(report: Report) -> Section:

@@ -61,6 +61,33 @@ def split_words(split: Mapping[str, Any]) -> tuple[str, ...]:
             f"{split['held_out_expected']:,.1f}", f"{split['p']:.3g}")
 
 
+def treated_words(left: Mapping[str, int]) -> str:
+    """What those not held out were, by what left the house: `exit` of a world."""
+    if not left["shadow"]:
+        return "messaged"
+    return "to message" if left["sent"] else "to message, had it not been in shadow mode"
+
+
+def shadow_words(left: Mapping[str, int]) -> str:
+    """What shadow mode kept back; empty when nothing."""
+    if not left["shadow"]:
+        return ""
+    return (f"{amount(left['shadow'], 'message')} in shadow mode: written and checked, not sent; "
+            f"{number_text(left['sent'])} sent")
+
+
+def caused_row(world: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """A world's `incremental`: units, converted, caused, its interval, dollars per caused."""
+    return (world, number_text(found["treated_units"]), number_text(found["converted"]),
+            either(found["caused"], _whole),
+            interval(found["caused_low"], found["caused_high"], _whole),
+            either(found["usd_per_caused_conversion"], usd))
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
 def rows_of(worlds: Mapping[str, Any], part: str, *columns: Column) -> list[tuple[str, ...]]:
     """Rows of a table over all worlds: the world's name and the columns as text."""
     return [(world, *(_cell(row, column) for column in columns))

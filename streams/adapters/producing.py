@@ -1,4 +1,4 @@
-"""The one Kafka producer of a process: murmur2, acks from all, and a barrier that means it.
+"""The Kafka producer of a process: murmur2, acks from all, and a barrier that means it.
 
 `flush()` alone is no barrier: a failed message counts as flushed. So every message reports to its
 barrier, and a barrier holds only when each report was free of error.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -19,15 +20,43 @@ from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 
 PARTITION_BY_KEY = -1        # librdkafka's RD_KAFKA_PARTITION_UA: let the partitioner choose
+REMEDY = "look at the broker: kairos status, kairos doctor"
 
-# Gapless: when a message is given up, none behind it may arrive. A reader knows repeats by the
-# highest origin it has seen; what a gap leaves out would be taken for a repeat when it comes.
 _OPTIONS = {
-    "acks": "all", "enable.idempotence": True, "enable.gapless.guarantee": True,
-    "partitioner": "murmur2_random",
-    "compression.type": "lz4", "linger.ms": 5, "message.max.bytes": 2_000_000,
-    "queue.buffering.max.messages": 500_000, "delivery.timeout.ms": 120_000,
+    "acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random",
+    "compression.type": "lz4", "message.max.bytes": 2_000_000,
 }
+# Gapless: when a message is given up, none behind it may arrive. A reader knows repeats by the
+# highest origin it has seen; what a gap leaves out would be taken for a repeat when it comes. Such
+# a producer takes nothing more after a message that was given up: for a worker, which restarts.
+_OUTBOX = {
+    "enable.gapless.guarantee": True, "linger.ms": 5, "queue.buffering.max.messages": 500_000,
+    "delivery.timeout.ms": 120_000,
+}
+
+
+class Reporting:
+    """librdkafka's producer with what all of ours agree on, and a thread for its reports.
+
+    options   of librdkafka, beyond those; linger and timeouts are the caller's to choose
+    """
+
+    def __init__(self, settings: Settings, name: str, options: dict[str, Any]) -> None:
+        self.producer = Producer({**settings.kafka_client, **_OPTIONS, **options,
+                                  "client.id": name})
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="delivery-reports", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self.producer.poll(0.1)
+
+    def close(self) -> None:
+        """Send what waits, for ten seconds at most, and end the thread."""
+        self.producer.flush(10)
+        self._closing.set()
+        self._thread.join(2)
 
 
 class Barrier:
@@ -77,14 +106,8 @@ class Outbox:
     """Produces emissions. Thread-safe, as librdkafka's producer is."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._producer = Producer({**settings.kafka_client, **_OPTIONS, "client.id": name})
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="delivery-reports", daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
+        self._reporting = Reporting(settings, name, _OUTBOX)
+        self._producer = self._reporting.producer
 
     def barrier(self) -> Barrier:
         return Barrier()
@@ -122,13 +145,10 @@ class Outbox:
             if time.monotonic() > end:
                 raise UnreachableError(
                     f"Kafka acknowledged nothing for {timeout_s:g} s ({barrier.pending} messages "
-                    "wait)", "look at the broker: kairos status, kairos doctor")
+                    "wait)", REMEDY)
             self._producer.flush(0.05)
         if barrier.fault:
-            raise UnreachableError(f"Kafka refused a message: {barrier.fault}",
-                                   "look at the broker: kairos status, kairos doctor")
+            raise UnreachableError(f"Kafka refused a message: {barrier.fault}", REMEDY)
 
     def close(self) -> None:
-        self._producer.flush(10)
-        self._closing.set()
-        self._thread.join(2)
+        self._reporting.close()

@@ -25,7 +25,14 @@ from streams.deliver.dispatch import Circuit, Dispatched, Limits, Line, dispatch
 from streams.deliver.emitting import Story, tell
 from streams.deliver.links import Signer
 from streams.deliver.ports import ChannelPort, Clock, Parcel, VaultPort
-from streams.deliver.recheck import Rules, Standing, recheck, tenant_now_ms, useful_until_wall_ms
+from streams.deliver.recheck import (
+    Rules,
+    Standing,
+    agreed,
+    recheck,
+    tenant_now_ms,
+    useful_until_wall_ms,
+)
 from streams.deliver.row import Row, Send
 from streams.engine.records import Out, Record
 from streams.engine.slab import Slab
@@ -167,7 +174,8 @@ class DeliverLogic:
         row.put(message["decision_id"], Send("reserved", offset, "", 0, now_ms, wall_ms))
         self._stamp(state, slot, story)
         done = await dispatch(ready, self._lines[message["channel"]], clock, Limits(
-            self._params.attempts_max, useful_until_wall_ms(message), patience_ms))
+            self._params.attempts_max, useful_until_wall_ms(message), patience_ms),
+            lambda: agreed(message, self._side.consents.denied(message["profile_id"])))
         return self._settled(story, row, ready, done)
 
     def _stamp(self, state: PartitionState, slot: int, story: Story) -> None:

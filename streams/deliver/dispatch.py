@@ -1,20 +1,24 @@
 """Dispatch: did the channel take it, once?
 
 In       a Parcel, a channel, the circuit of that channel, a clock
-Out      Dispatched: sent, skipped (message_expired) or failed (channel_refused, channel_down)
+Out      Dispatched: sent, skipped (message_expired, consent_withdrawn) or failed (channel_refused,
+         channel_down)
 Keeps    the circuit: is the channel up, and whose turn is it to look?
-Refuses  message_expired, channel_refused, channel_down
+Refuses  message_expired, consent_withdrawn, channel_refused, channel_down
 Time     the clock port; jitter comes from the decision's id, not from dice
 
 A server that answers "later" gets five tries a message, with back-off. A server that does not
 answer opens the circuit: then all messages wait while one of them looks once a second, so an outage
 costs one connection a second however many messages stand in line, and nothing is burnt by it. A
 message stops waiting when it is no longer useful, or when the batch has waited `patience_ms`.
+Consent is looked at once more before each try, with nothing awaited in between: who withdraws while
+a message waits does not get it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -92,9 +96,14 @@ class Line:
     circuit: Circuit
     slots: asyncio.Semaphore
 
-    async def try_once(self, parcel: Parcel, clock: Clock) -> Reply | int:
-        """The channel's reply, or how long to wait because the circuit is open."""
+    async def try_once(self, parcel: Parcel, clock: Clock,
+                       agreed: Callable[[], bool]) -> Reply | int | None:
+        """The channel's reply, how long to wait because the circuit is open, or None when the
+        person no longer agrees.
+        """
         async with self.slots:
+            if not agreed():
+                return None
             wait_ms = self.circuit.wait_ms(clock.now_ms())
             if wait_ms:
                 return wait_ms
@@ -106,15 +115,18 @@ class Line:
         return reply
 
 
-async def dispatch(parcel: Parcel, line: Line, clock: Clock, limits: Limits) -> Dispatched:
-    """Carry one parcel to its end."""
+async def dispatch(parcel: Parcel, line: Line, clock: Clock, limits: Limits,
+                   agreed: Callable[[], bool]) -> Dispatched:
+    """Carry one parcel to its end. `agreed`: does the person agree to it at this moment?"""
     attempts = laters = 0
     while True:
         now_ms = clock.now_ms()
         if now_ms > limits.useful_ms:
             return Dispatched("skipped", "message_expired", attempts, now_ms)
-        said = await line.try_once(parcel, clock)
+        said = await line.try_once(parcel, clock, agreed)
         now_ms = clock.now_ms()
+        if said is None:
+            return Dispatched("skipped", "consent_withdrawn", attempts, now_ms)
         if isinstance(said, int):
             wait_ms = said
         else:

@@ -57,13 +57,18 @@ def sent_within(sent_ms: Sequence[int], *, now_ms: int, span_ms: int) -> int:
     return sum(1 for moment_ms in sent_ms if moment_ms > now_ms - span_ms)
 
 
+def agreed(message: Mapping[str, Any], denied: int) -> bool:
+    """Whether the person agrees to be contacted, by the message's purposes and what was denied."""
+    return bool(message["purposes"] & CONTACT & ~denied)
+
+
 def recheck(message: Mapping[str, Any], rules: Rules, standing: Standing, *,
             now_ms: int) -> Refused | None:
     """The first reason not to send, in the order of what weighs most; None to go on.
 
     Shadow comes last: a playbook in shadow mode shows what it would really have sent.
     """
-    if not message["purposes"] & CONTACT & ~standing.denied:
+    if not agreed(message, standing.denied):
         return Refused("consent_withdrawn", "purposes")
     if standing.suppressed:
         return Refused("suppressed", "channel", "this address bounced before")

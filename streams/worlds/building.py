@@ -21,6 +21,7 @@ from streams.worlds.values import (
     Value,
     as_text,
     compile_number,
+    compile_property,
     compile_text,
     getter,
     is_missing,
@@ -49,7 +50,7 @@ class Builder:
         self._type_of = getter(mapping.type.column) if mapping.type.column else None
         self._type_words = dict(mapping.type.values)
         self._fields = [(name, self._field(name, value)) for name, value in mapping.fields]
-        self._properties = [(name, compile_text(value, self._blanks))
+        self._properties = [(name, compile_property(value, self._blanks))
                             for name, value in mapping.properties]
         self._traits = [(name, compile_text(value, self._blanks)) for name, value in mapping.traits]
         self._anonymous = self.text(mapping.anonymous) if mapping.anonymous else None

@@ -6,8 +6,10 @@ editor shows them (for Parquet: the number of the row). Nothing is dropped witho
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,11 @@ from streams.worlds.mapping import FileForm, Mapping
 from streams.worlds.reading_csv import CsvRows
 from streams.worlds.sections import one_of
 from streams.worlds.values import Row, Unfit
+
+_LOOK_BYTES = 4096
+# Text has next to no control characters, and no zeros; of random bytes a tenth are such.
+_CONTROLS_RATIO_MAX = 0.05
+_TEXT_BYTES = bytes([*b"\t\n\r\f\v", *range(32, 127), *range(128, 256)])
 
 ParsedRow = tuple[int, Row | Unfit]
 
@@ -65,15 +72,33 @@ def open_rows(path: Path, mapping: Mapping) -> Rows:
         source = path.open("rb")
         position = _Position(path.stat().st_size, source)
         plain = cast(BinaryIO, gzip.GzipFile(fileobj=source)) if _is_gzip(path) else source
+        _check_text(path, mapping.form.encoding)
         if form == "jsonl":
             return Rows(form, _json_lines(plain, mapping), position)
         rows = CsvRows(plain, mapping.form, str(path))
         if rows.header:                      # an empty file has no columns to be wrong about
             check_columns(mapping, rows.header, repeated=rows.repeated)
         return Rows(form, rows.parsed(), position)
-    except OSError as fault:
-        raise KairosError(f"{path} cannot be read ({fault.strerror or fault})",
+    except (OSError, EOFError, zlib.error) as fault:
+        raise KairosError(f"{path} cannot be read ({getattr(fault, 'strerror', None) or fault})",
                           "check that it is complete and readable") from None
+
+
+def _check_text(path: Path, encoding: str) -> None:
+    """Refuse what is no text at all, which would otherwise be reported as columns or bad lines."""
+    with (gzip.open(path) if _is_gzip(path) else path.open("rb")) as file:
+        start = file.read(_LOOK_BYTES)
+    if start.startswith(b"PK\x03\x04"):
+        raise KairosError(f"{path} is a ZIP or Excel file, not CSV, JSON Lines or Parquet",
+                          "unpack it, or save the sheet as CSV")
+    marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or codecs.lookup(encoding).encode("\n,a")[0] != b"\n,a":
+        return                                        # in such text any byte may occur
+    decoded = codecs.getincrementaldecoder(encoding)("replace").decode(start)
+    controls = len(start.translate(None, _TEXT_BYTES))
+    if controls > len(start) * _CONTROLS_RATIO_MAX and (b"\0" in start or "\ufffd" in decoded):
+        raise KairosError(f"{path} is not CSV, JSON Lines or Parquet: it holds binary data",
+                          "check the path; for UTF-16 text set file.encoding in the mapping")
 
 
 def guess_form(path: Path) -> str:
@@ -112,6 +137,13 @@ def check_columns(mapping: Mapping, have: Sequence[str],
 
 
 def _json_lines(file: BinaryIO, mapping: Mapping) -> Iterator[ParsedRow]:
+    try:
+        yield from _objects(file, mapping)
+    except (EOFError, OSError, zlib.error) as fault:
+        raise KairosError(f"the file breaks off ({fault})", "is it complete?") from None
+
+
+def _objects(file: BinaryIO, mapping: Mapping) -> Iterator[ParsedRow]:
     """One JSON object a line; blank lines are nothing. Lines too long are skipped unread."""
     limit, line = mapping.form.row_bytes_max, 0
     buffered = io.BufferedReader(cast(Any, file), 1 << 20)
@@ -124,6 +156,9 @@ def _json_lines(file: BinaryIO, mapping: Mapping) -> Iterator[ParsedRow]:
             continue
         if line == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
+            if raw.strip() == b"{":
+                raise KairosError("the file is JSON over several lines, not JSON Lines",
+                                  "write one object a line, for example with jq -c .")
             if raw.lstrip().startswith(b"["):
                 raise KairosError("the file is one JSON array, not JSON Lines",
                                   "write one object a line, for example with jq -c '.[]'")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -60,6 +61,8 @@ class CsvRows:
 
     def __init__(self, file: BinaryIO, form: FileForm, path: str) -> None:
         self._form, self._path = form, path
+        self._not_text = (f"is not {form.encoding} text; set file.encoding in the mapping "
+                          "(latin-1, cp1252)")
         csv.field_size_limit(form.row_bytes_max)
         self._feed = _Feed(self._decoded(file))
         for _ in range(form.skip_lines):
@@ -71,7 +74,11 @@ class CsvRows:
     def _decoded(self, file: BinaryIO) -> Iterator[str]:
         """Lines with their ends. Bytes of another encoding become lone surrogates, seen later."""
         start = file.peek(4)[:4] if hasattr(file, "peek") else b""
-        encoding = _marked(start) or self._form.encoding
+        marked = _marked(start)
+        encoding = marked or self._form.encoding
+        if marked == "utf-8-sig":
+            self._not_text = ("is not UTF-8, as the mark at the beginning of the file says; take "
+                              "off its first three bytes and set file.encoding in the mapping")
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"
         text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
@@ -80,7 +87,7 @@ class CsvRows:
         except UnicodeError as fault:
             raise KairosError(f"{self._path} is not {encoding} text ({fault})",
                               "set file.encoding in the mapping") from None
-        except (EOFError, OSError) as fault:
+        except (EOFError, OSError, zlib.error) as fault:
             raise KairosError(f"{self._path} breaks off ({fault})", "is it complete?") from None
 
     def _begin(self) -> tuple[list[str], frozenset[str]]:
@@ -113,7 +120,7 @@ class CsvRows:
                 return
             except csv.Error as fault:
                 self._feed.give_back()
-                yield self._feed.first_line, Unfit("bad_csv", "", f"is not CSV: {fault}")
+                yield self._feed.first_line, self._unfit(fault)
                 self._feed.next_row()
                 continue
             line = self._feed.first_line
@@ -122,6 +129,11 @@ class CsvRows:
                 continue                                    # an empty line is nothing
             yield line, self._row(header, width, cells)
 
+    def _unfit(self, fault: csv.Error) -> Unfit:
+        if "larger than field limit" in str(fault):
+            return Unfit("too_large", "", f"a cell is longer than {self._form.row_bytes_max} bytes")
+        return Unfit("bad_csv", "", f"is not CSV: {fault}")
+
     def _row(self, header: list[str], width: int, cells: list[str]) -> Row | Unfit:
         if len(cells) > width and not any(cells[width:]):
             cells = cells[:width]                           # a delimiter at the end of the line
@@ -129,8 +141,7 @@ class CsvRows:
             return Unfit("wrong_width", "", f"the row has {len(cells)} columns, not {width}")
         for name, cell in zip(header, cells, strict=True):
             if not cell.isascii() and any("\ud800" <= char <= "\udfff" for char in cell):
-                return Unfit("bad_encoding", name, f"is not {self._form.encoding} text; set "
-                             "file.encoding in the mapping (latin-1, cp1252)")
+                return Unfit("bad_encoding", name, self._not_text)
         return dict(zip(header, cells, strict=True))
 
 

@@ -78,7 +78,10 @@ def _read(content: Any, rule: TimeRule, name: str) -> int:
             return _of(datetime.fromisoformat(text), rule.zone)
         return _of(datetime.strptime(text, rule.form), rule.zone)
     except (ValueError, OverflowError, OSError):
-        form = "a time" if rule.form == "auto" else f"a time of the form {rule.form}"
+        form = f"a time of the form {rule.form}"
+        if rule.form == "auto":
+            form = ("a time that is understood without being told; say how it is written: time: "
+                    f"{{column: {name}, format: '%d/%m/%Y'}}")
         raise Unfit("bad_time", name, f"{str(content)[:60]!r} is not {form}") from None
 
 

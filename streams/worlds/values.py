@@ -15,6 +15,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 Row = Mapping[str, Any]
 Getter = Callable[[Row], Any]
 
@@ -110,6 +112,12 @@ def as_text(content: Any, column: str) -> str:
         return content.isoformat()
     if isinstance(content, bytes):
         return content.decode("utf-8", "replace").strip()
+    if isinstance(content, list):
+        raise Unfit("wrong_type", column, f"a list is not a text; name one of it, like {column}.0")
+    if isinstance(content, Mapping):
+        part = next(iter(content), "name")
+        raise Unfit("wrong_type", column,
+                    f"an object is not a text; name one part of it, like {column}.{part}")
     raise Unfit("wrong_type", column, f"a {type(content).__name__} is not a text")
 
 
@@ -122,7 +130,10 @@ def as_number(content: Any, column: str, written: Numbers) -> float:
     try:
         number = float(_plain(content, written) if isinstance(content, str) else content)
     except (ValueError, OverflowError):
-        raise Unfit("not_a_number", column, f"{str(content)[:60]!r} is not a number") from None
+        hint = ("; say how numbers are written in the mapping: numbers: {decimal: ','}"
+                if isinstance(content, str) and any(map(str.isdigit, content)) else "")
+        raise Unfit("not_a_number", column,
+                    f"{str(content)[:60]!r} is not a number{hint}") from None
     if not math.isfinite(number):
         raise Unfit("not_a_number", column, f"{content!r} is not a finite number")
     return number
@@ -187,6 +198,29 @@ def compile_text(value: Value, blanks: frozenset[str]) -> Callable[[Row], str | 
         return word.lower() if value.lower else word
 
     return text
+
+
+def compile_property(value: Value, blanks: frozenset[str]) -> Callable[[Row], str | None]:
+    """`value` as a text, None when missing; a list of plain values becomes its JSON."""
+    content, name = compile_content(value, blanks), value.column or value.template
+
+    def text(row: Row) -> str | None:
+        found = content(row)
+        if found is None:
+            return None
+        word = _list_text(found, name) if isinstance(found, list) else as_text(found, name)
+        return word.lower() if value.lower else word
+
+    return text
+
+
+def _list_text(found: list[Any], column: str) -> str:
+    parts = [part if part is None or isinstance(part, str | bool | int | float)
+             else as_text(part, f"{column}.{place}") for place, part in enumerate(found)]
+    try:
+        return orjson.dumps(parts).decode()
+    except (orjson.JSONEncodeError, UnicodeError) as fault:
+        raise Unfit("wrong_type", column, f"the list is not JSON ({str(fault)[:60]})") from None
 
 
 def compile_number(value: Value, blanks: frozenset[str],

@@ -46,7 +46,8 @@ def line(channel: Scripted) -> Line:
 def carry(where: Line, decision_id: str, useful_ms: int, patience_ms: int,
           clock: Clock) -> Dispatched:
     limits = Limits(5, NOW_MS + useful_ms, NOW_MS + patience_ms)
-    return asyncio.run(dispatch(Parcel(decision_id, "a@b.example", b"", ""), where, clock, limits))
+    return asyncio.run(dispatch(Parcel(decision_id, "a@b.example", b"", ""), where, clock, limits,
+                                agreed=lambda: True))
 
 
 @pytest.mark.parametrize(("said", "useful_ms", "patience_ms", "state", "reason", "attempts"), CASES)
@@ -65,7 +66,8 @@ def test_an_outage_costs_one_look_a_second_however_many_stand_in_line() -> None:
         where = line(channel)
         limits = Limits(5, NOW_MS + HOUR_MS, NOW_MS + HOUR_MS)
         return list(await asyncio.gather(*(
-            dispatch(Parcel(f"d{at}", "", b"", ""), where, clock, limits) for at in range(200))))
+            dispatch(Parcel(f"d{at}", "", b"", ""), where, clock, limits, agreed=lambda: True)
+            for at in range(200))))
 
     done = asyncio.run(everyone())
     assert {each.state for each in done} == {"sent"}

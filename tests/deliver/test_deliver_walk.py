@@ -24,7 +24,7 @@ from deliver_parts import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.deliver.ports import Reply
+from streams.deliver.ports import Parcel, Reply
 from streams.deliver.row import KEEP_MS, SENDS_MAX, Row, Send
 from streams.engine.records import Record, Seen
 from streams.engine.stage import PartitionState
@@ -60,6 +60,39 @@ def crashed(state: PartitionState) -> PartitionState:
         fresh.slab.apply(key, state.slab.encode(key))
     fresh.seen = Seen()
     return fresh
+
+
+@pytest.mark.parametrize("reply", [Reply("later", "451"), Reply("down", "refused")])
+def test_who_withdraws_while_a_message_waits_does_not_get_it(reply: Reply) -> None:
+    side = SideInputs()
+
+    class Withdrawing(Scripted):
+        """The withdrawal arrives while the channel is making up its mind."""
+
+        async def send(self, parcel: Parcel) -> Reply:
+            said = await super().send(parcel)
+            side.consents.take({"profile_id": PROFILE, "purpose": "contact", "granted": False,
+                                "event_ms": 1})
+            return said
+
+    channel = Withdrawing(reply)
+    emitted = run(logic(channel, side=side), partition(), batch(message()))
+    assert deliveries(emitted) == [("skipped", "consent_withdrawn")]
+    assert (len(channel.parcels), channel.taken) == (1, [])
+
+
+def test_a_withdrawal_stops_the_next_message_of_the_same_batch() -> None:
+    side = SideInputs()
+
+    class Withdrawing(Scripted):
+        async def send(self, parcel: Parcel) -> Reply:
+            side.consents.take({"profile_id": PROFILE, "purpose": "contact", "granted": False,
+                                "event_ms": 1})
+            return await super().send(parcel)
+
+    emitted = run(logic(Withdrawing(), side=side), partition(), batch(
+        message(), message(decision_id="e" * 32)))
+    assert deliveries(emitted) == [("sent", ""), ("skipped", "consent_withdrawn")]
 
 
 def test_a_message_that_is_sent_leaves_a_delivery_and_the_servers_receipt() -> None:

@@ -21,6 +21,8 @@ TABLES = (
     "CREATE TABLE strict (a Int64, CONSTRAINT positive CHECK a > 0) ENGINE = MergeTree ORDER BY a "
     "SETTINGS non_replicated_deduplication_window = 100",
     "CREATE TABLE split (a Int64) ENGINE = MergeTree PARTITION BY a ORDER BY a",
+    "CREATE TABLE cramped (a Int64) ENGINE = MergeTree ORDER BY a "
+    f"SETTINGS min_free_disk_bytes_to_perform_insert = {1 << 60}",
     "CREATE TABLE viewed (a Int64) ENGINE = MergeTree ORDER BY a",
     "CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY a AS "
     "SELECT a + throwIf(a < 0, 'below zero') AS a FROM viewed")
@@ -57,8 +59,7 @@ def count(engine: ClickHouseProcess, table: str) -> int:
     ("strict", b"1\n-2\n", {}, 469, "VIOLATED_CONSTRAINT", "Constraint `positive` for table"),
     ("split", b"\n".join(b"%d" % part for part in range(101)), {}, 252, "TOO_MANY_PARTS",
      "Too many partitions for single INSERT block (more than 100)"),
-    ("strict", b"1\n", {"min_free_disk_bytes_to_perform_insert": str(1 << 60)}, 243,
-     "NOT_ENOUGH_SPACE", "Could not perform insert"),
+    ("cramped", b"1\n", {}, 243, "NOT_ENOUGH_SPACE", "Could not perform insert"),
     ("strict", b"1\n-2\n", {"log_queries": "0"}, 469, "VIOLATED_CONSTRAINT", "Constraint"),
     ("strict SETTINGS log_queries = 0", b"1\n-2\n", {}, 469, "VIOLATED_CONSTRAINT", "Constraint"),
     ("strict", b"x\n", {}, 117, "INCORRECT_DATA", "Expected end of line")])

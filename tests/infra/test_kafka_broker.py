@@ -171,10 +171,11 @@ def test_a_machine_without_java_or_maven_is_told_how_to_get_them(
     preflight(settings.model_copy(update={"kafka": "there:9092"}))
 
 
-def test_too_little_disk_is_refused(settings: Settings) -> None:
+@pytest.mark.parametrize("name", ["disk_free_mb_min", "clickhouse_free_mb_min"])
+def test_too_little_disk_is_refused(settings: Settings, name: str) -> None:
     settings.home.mkdir()
-    with pytest.raises(SetupError, match="MiB are free"):
-        check_disk(settings.model_copy(update={"disk_free_mb_min": 10**12}))
+    with pytest.raises(SetupError, match=f"MiB are free .*KAIROS_{name.upper()}"):
+        check_disk(settings.model_copy(update={name: 10**12}))
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:

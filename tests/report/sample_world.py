@@ -1,4 +1,7 @@
-"""A small made-up road, as it would have landed: two worlds, one with an effect of 0.10."""
+"""A small made-up road, as it would have landed: two worlds, one with an effect of 0.10.
+
+A third one, small, is in shadow mode.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ START_MS = 1_760_000_000_000
 LANDED_MS = int(time.time() * 1000) - 60_000     # landing tables let go of what is old
 DAY_MS = 86_400_000
 LIFT = 0.10
+SHADOW = "quiet"                                 # its playbooks are in shadow mode
 PLAYBOOKS = ("abandoned_cart", "repeat_due")
 
 
@@ -29,6 +33,8 @@ class Sample:
         for world, effect in (("retail", 0.0), ("storefront", LIFT)):
             for number in range(people):
                 self.person(world, f"{world[0]}{number:031x}", effect)
+        for number in range(80):
+            self.person(SHADOW, f"q{number:031x}", 0.0)
         self.bad_input()
 
     def fill(self, client: Client) -> None:
@@ -105,9 +111,13 @@ class Sample:
             self.add("raw_costs_incurred", **common, cost_id="c" + decision_id, model="small-1",
                      tokens_in=300, tokens_out=60, cost_usd_micros=120, price_book="2026-11",
                      result="ok", took_ms=400, recorded_ms=START_MS)
+        outcome = {"status": "skipped", "reason": "shadow"} if world == SHADOW else {
+            "status": "sent", "attempts": 1}
         self.add("raw_deliveries_sent", **common, delivery_id="v" + decision_id,
-                 profile_id=profile, channel="email", arm=arm, status="sent", attempts=1,
+                 profile_id=profile, channel="email", arm=arm, **outcome,
                  moment_ms=moment_ms, sent_ms=moment_ms + 60_000, dispatched_ms=START_MS)
+        if world == SHADOW:
+            return
         for kind, chance in (("delivered", 1.0), ("opened", 0.4), ("clicked", 0.1)):
             if dice.random() < chance:
                 self.add("raw_receipts_received", receipt_id=kind + decision_id,
@@ -137,7 +147,12 @@ class Sample:
                      moment_ms=moment_ms, event_ms=when_ms, purposes=15)
 
     def bad_input(self) -> None:
-        """7 refused, 5 duplicates (2 of them found by choose), 3 quarantined, 4 clock records."""
+        """7 refused, 5 duplicates (2 of them found by choose), 3 quarantined, 4 clock records, and
+        2 receipts of a decision that never was."""
+        for receipt_id in ("nobody1", "nobody2"):
+            self.add("raw_receipts_received", receipt_id=receipt_id, decision_id="never",
+                     tenant="storefront", profile_id=f"s{0:031x}", channel="email", kind="clicked",
+                     event_ms=START_MS, recorded_ms=START_MS)
         for reason, outcome, count in (("no_consent", "refused", 7), ("duplicate", "duplicate", 3),
                                        ("clock", "control", 4)):
             for _ in range(count):

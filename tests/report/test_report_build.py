@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from conftest import kairos
-from sample_world import LIFT, START_MS, Sample
+from rich.console import Console
+from sample_world import LIFT, SHADOW, START_MS, Sample
 
 from infra.clickhouse import migrate
 from sinks.client import connect
-from sinks.report import page, queries
+from sinks.report import console, page, queries
 from sinks.report.build import build
 from sinks.report.queries import Ask
 from sinks.report.story import present, tell
@@ -102,6 +103,33 @@ def test_the_keys_that_others_rely_on_are_there(report: dict[str, Any]) -> None:
     assert report["events_per_s"] > 0 and report["usd_per_thousand_messages"] > 0
     assert set(report["messages_by_rung"]) == {"grammar", "small", "template"}
     assert set(report["sql"]) == set(queries.names())
+
+
+def test_receipts_of_decisions_that_never_were_count_apart_only(
+        report: dict[str, Any], sample: Sample, ask: Ask) -> None:
+    decided = {row["decision_id"]: row["tenant"] for row in sample.tables["raw_decisions_made"]}
+    clicked = {row["decision_id"] for row in sample.tables["raw_receipts_received"]
+               if row["kind"] == "clicked" and not row.get("machine")} - {"never"}
+    for world, found in report["worlds"].items():
+        counted = {row["kind"]: row["by_people"] for row in found["receipts"]}
+        assert counted.get("clicked", 0) == sum(decided[one] == world for one in clicked)
+    assert report["worlds"]["storefront"]["receipts_unknown"] == [
+        {"channel": "email", "kind": "clicked", "receipts": 2}]
+    assert report["worlds"]["retail"]["receipts_unknown"] == []
+
+
+def test_in_shadow_mode_nobody_is_said_to_have_been_messaged(report: dict[str, Any],
+                                                             sample: Sample) -> None:
+    found = report["worlds"][SHADOW]
+    kept = sum(row.get("reason") == "shadow" for row in sample.tables["raw_deliveries_sent"])
+    assert found["exit"] == {"sent": 0, "shadow": kept} and kept > 20
+    assert found["verdict"].startswith("nothing was sent (mode: shadow)")
+    assert report["worlds"]["retail"]["exit"]["shadow"] == 0
+    out = Console(record=True, width=200)
+    console.show({**report, "worlds": {SHADOW: found}}, out)
+    for text in (out.export_text(), page.render({**report, "worlds": {SHADOW: found}})):
+        assert f"{kept} messages in shadow mode: written and checked, not sent" in text
+        assert "messaged" not in text
 
 
 def test_small_segments_are_not_shown(report: dict[str, Any]) -> None:

@@ -70,6 +70,9 @@ def test_unsubscribes_events_and_receipts_reach_the_broker(broker: Settings) -> 
                                              MOMENT_MS, 0))
                 answer = client.post(f"{base}/u/{token}", data={"List-Unsubscribe": "One-Click"})
                 assert answer.status_code == 200
+                assert f"{profile}|contact".encode() in {
+                    key for key, _, _ in read_all(broker, "consents.changed")}, \
+                    "whoever is told that they are unsubscribed is, in Kafka"
             answer = client.post(f"{base}/v1/events", json=[
                 {"event_id": f"e{at}", "user_id": profile}
                 for at, profile in enumerate(profiles)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,56 @@ def test_the_catalogue_takes_the_first_facts_that_are_facts(tmp_path: Path) -> N
         "3;a;2020-01-01;x;1;0;Gift", "4;a;2020-01-01;y;1;1;"))
     assert [(r["item_id"], r["title"], r["price_micros"], r["as_of_ms"])
             for r in prepared.catalogue] == [("x", "First", 4_000_000, 1577836800000)]
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("a.csv", random.Random(1).randbytes(5_000), "holds binary data"),
+    ("a", random.Random(2).randbytes(300), "holds binary data"),
+    ("a.jsonl", random.Random(3).randbytes(3_000), "holds binary data"),
+    ("a.csv.gz", gzip.compress(random.Random(4).randbytes(3_000)), "holds binary data"),
+    ("a.parquet", random.Random(5).randbytes(300), "not a readable Parquet file"),
+    ("a.gz", b"\x1f\x8b" + random.Random(6).randbytes(300), "cannot be read"),
+    ("a.csv", "who,when,note\n1,2020-01-01,x\n".encode("utf-16-le"), "set file.encoding"),
+    ("a.csv", b"PK\x03\x04" + random.Random(7).randbytes(300), "save the sheet as CSV"),
+    ("a.jsonl.gz", gzip.compress(b'{"who":1}\n' * 9_000)[:-40], "is it complete"),
+    ("a.json", b'{\n "who": 1\n}\n', "jq -c ."),
+])
+def test_a_file_that_is_no_history_is_refused_as_a_whole(
+        tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    with pytest.raises(KairosError) as fault:
+        run(tmp_path, VIEWS, name, content)
+    assert says in str(fault.value) and str(fault.value).isprintable()
+
+
+def test_a_list_of_plain_values_is_a_property_and_an_object_is_not(tmp_path: Path) -> None:
+    lines = [{"who": 1, "when": "2020-01-01", "note": ["a", 2, None, True]},
+             {"who": 2, "when": "2020-01-01", "note": []},
+             {"who": 3, "when": "2020-01-01", "note": {"size": "L"}},
+             {"who": 4, "when": "2020-01-01", "note": [{"size": "L"}]}]
+    _, events, rejects = run(tmp_path, VIEWS, "a.jsonl",
+                             b"\n".join(json.dumps(line).encode() for line in lines))
+    assert [event["properties"]["note"] for event in events] == ['["a",2,null,true]', "[]"]
+    assert [(r["line"], r["reason"], r["column"]) for r in rejects] == [
+        (3, "wrong_type", "note"), (4, "wrong_type", "note.0")]
+    assert "note.size" in rejects[0]["detail"] and "note.0.size" in rejects[1]["detail"]
+
+
+@pytest.mark.parametrize(("mapping", "row", "remedy"), [
+    (VIEWS, "ann,13/04/2020,x", "format: '%d/%m/%Y'"),
+    (VIEWS.replace("{user_id: who}", "{user_id: who, value: note}"), "ann,2020-01-01,\"12,5\"",
+     "numbers: {decimal: ','}")])
+def test_a_value_written_in_another_way_names_the_remedy(
+        tmp_path: Path, mapping: str, row: str, remedy: str) -> None:
+    _, _, rejects = run(tmp_path, mapping, "a.csv", csv("who,when,note", row))
+    assert remedy in rejects[0]["detail"]
+
+
+def test_a_byte_order_mark_that_does_not_hold_is_named(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfwho;when;note\n1;2020-01-01;M\xfcnchen\n"
+    _, _, rejects = run(tmp_path, VIEWS + "file: {encoding: latin-1}\n", "a.csv", content)
+    assert "take off its first three bytes" in rejects[0]["detail"]
+    _, events, _ = run(tmp_path, VIEWS + "file: {encoding: latin-1}\n", "a.csv", content[3:])
+    assert events[0]["properties"]["note"] == "München"
 
 
 def test_a_limit_reads_so_many_rows_and_no_more(tmp_path: Path) -> None:

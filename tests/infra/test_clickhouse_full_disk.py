@@ -1,0 +1,177 @@
+"""A full disk under the engine: refused in time, and what was cut short is neither kept nor lost.
+
+The engine itself goes on after a write that failed, so each test looks at every row in the end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from clickhouse_process import ClickHouseProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+DISK_MB, FLOOR_MB = 160, 32
+ROWS = 8_000
+TABLE = ("CREATE TABLE kept (block UInt32, id UInt32, noise String) ENGINE = MergeTree ORDER BY id "
+         "SETTINGS non_replicated_deduplication_window = 100")
+WHOLE = "SELECT block, count(), sum(length(noise)) FROM kept GROUP BY block ORDER BY block"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = shutil.which("mount")
+    made = mount is not None and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(where)],
+        capture_output=True).returncode == 0
+    if not made:
+        pytest.skip("this user may not mount a small file system to fill")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+@contextmanager
+def serving(home: Path, **settings: str) -> Iterator[ClickHouseProcess]:
+    engine = ClickHouseProcess(home, **settings)
+    try:
+        engine.start().sql(TABLE)
+        yield engine
+    finally:
+        engine.stop()
+
+
+def insert(engine: ClickHouseProcess, block: int) -> str:
+    """Send a block of some 1 MiB under its token; the error code, empty when it is in."""
+    dice = random.Random(block)
+    rows = b"".join(b"%d,%d,%s\n" % (block, at, dice.randbytes(64).hex().encode())
+                    for at in range(ROWS))
+    answer = engine.post(rows, query="INSERT INTO kept FORMAT CSV",
+                         insert_deduplication_token=f"b{block}")
+    return str(answer.headers.get("x-clickhouse-exception-code", ""))
+
+
+def insert_small(engine: ClickHouseProcess, block: int) -> str:
+    answer = engine.post(b"%d,1,x\n" % block, query="INSERT INTO kept FORMAT CSV",
+                         insert_deduplication_token=f"b{block}")
+    return str(answer.headers.get("x-clickhouse-exception-code", ""))
+
+
+def holds(engine: ClickHouseProcess, blocks: set[int]) -> bool:
+    """Whether these blocks and no others are there, each whole and once, to the last byte."""
+    return engine.sql(WHOLE) == "\n".join(f"{block}\t{ROWS}\t{ROWS * 128}"
+                                          for block in sorted(blocks))
+
+
+def test_rows_are_refused_before_the_disk_is_full_and_taken_when_space_is_back(
+        disk: Path) -> None:
+    with serving(disk / "home", KAIROS_CLICKHOUSE_FREE_MB_MIN=str(FLOOR_MB)) as engine:
+        taken = set()
+        for block in range(2 * DISK_MB):
+            if code := insert(engine, block):
+                break
+            taken.add(block)
+        assert (code, len(taken) > 20) == ("243", True)
+        assert shutil.disk_usage(disk).free >= FLOOR_MB // 2 << 20
+        assert holds(engine, taken)
+        engine.sql("TRUNCATE TABLE kept")
+        assert insert(engine, block) == ""
+        assert holds(engine, {block})
+
+
+def test_what_others_take_from_the_disk_damages_nothing_that_was_acknowledged(
+        disk: Path) -> None:
+    """Another process takes the last byte and gives it back, again and again; there is no floor."""
+    over = threading.Event()
+
+    def filling() -> None:
+        with open(disk / "filler", "wb") as filler:
+            while not over.wait(0.01):
+                space = os.statvfs(disk)
+                with suppress(OSError):                  # the engine was quicker
+                    os.posix_fallocate(filler.fileno(), 0, max(1, space.f_bavail * space.f_frsize))
+                over.wait(0.004)
+                filler.truncate(0)
+
+    with serving(disk / "home", KAIROS_CLICKHOUSE_FREE_MB_MIN="2") as engine:
+        filler = threading.Thread(target=filling)
+        filler.start()
+        try:
+            codes: dict[int, str] = {}
+            while len(codes) < 80 and list(codes.values()).count("243") < 5:
+                codes[len(codes)] = insert(engine, len(codes))
+        finally:
+            over.set()
+            filler.join()
+        assert "243" in codes.values(), "the disk was never full: this proves nothing"
+        for block in [block for block, code in codes.items() if code]:
+            assert insert(engine, block) == "", "its token was not used up"
+        assert holds(engine, set(codes))
+
+
+@contextmanager
+def cut_short(engine: ClickHouseProcess, file_bytes: int) -> Iterator[None]:
+    """The system refuses to write more into any file of the engine, as a full disk does."""
+    assert engine.process is not None
+    soft, hard = resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, (file_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("file_bytes", [1_000, 100_000, 1_000_000])
+def test_an_insert_that_was_cut_short_is_refused_and_can_be_sent_again(
+        tmp_path: Path, file_bytes: int) -> None:
+    with serving(tmp_path / "home") as engine:
+        assert insert(engine, 1) == ""
+        with cut_short(engine, file_bytes):
+            answer = engine.post(b"INSERT INTO kept SELECT 7, number, randomPrintableASCII(128) "
+                                 b"FROM numbers(20000)")
+            assert answer.headers["x-clickhouse-exception-code"] == "243", answer.text
+            assert insert(engine, 2) == "243"
+            assert holds(engine, {1}), "nothing of it is in the way of a reader"
+        assert insert(engine, 2) == "" == insert(engine, 2)
+        assert holds(engine, {1, 2})
+
+
+def test_a_merge_that_was_cut_short_is_given_up_and_its_rows_are_kept(tmp_path: Path) -> None:
+    with serving(tmp_path / "home") as engine:
+        for block in (1, 2, 3):
+            assert insert(engine, block) == ""
+        with cut_short(engine, 2_000_000):
+            engine.sql("OPTIMIZE TABLE kept FINAL")
+            assert engine.post(WHOLE.encode()).status_code != 200, \
+                "the engine notices by itself: then this file has nothing to do"
+            assert insert(engine, 4) == ""
+            assert holds(engine, {1, 2, 3, 4})
+        assert "going back to the parts it was made of" in engine.log()
+
+
+def test_inserts_at_the_same_time_are_each_in_or_refused(tmp_path: Path) -> None:
+    """One look may find another's damaged part: whose it was must hear of it all the same."""
+    with serving(tmp_path / "home") as engine, ThreadPoolExecutor(6) as pool:
+        with cut_short(engine, 600_000):
+            # A part of some 1 MiB is cut, a small one is not.
+            large = {block: pool.submit(insert, engine, block) for block in range(12)}
+            small = {block: pool.submit(insert_small, engine, block) for block in range(100, 140)}
+            codes = {block: future.result() for block, future in {**large, **small}.items()}
+        assert {codes[block] for block in large} == {"243"}
+        assert "" in {codes[block] for block in small}, "not everything is refused"
+        stored = {int(line) for line in engine.sql("SELECT DISTINCT block FROM kept").split()}
+        assert stored.isdisjoint(large)
+        assert stored >= {block for block in small if not codes[block]}
