@@ -1,7 +1,7 @@
 """The sink's side of Kafka: one consumer group over every topic that lands.
 
 A member of a cooperative group, and no static one: a static member that Kafka did not hear for a
-session is fenced by its own return (docs/decisions/0006-the-sink-has-no-static-id.md). Polling
+session is fenced by its own return (docs/decisions/0007-the-sink-has-no-static-id.md). Polling
 never stops, not even while ClickHouse is down, so that the group keeps the sink; what stops then is
 the fetching.
 """
