@@ -72,6 +72,8 @@ SYSTEMS: list[System] = [
     InPython("bytewax", "bytewax", "recovery store", ("W1", "W2", "W3"), 0.1, commits=False,
              why_not="its event clock is kept per key and moves on with the wall clock, so that "
              "silence cannot be told by event time"),
+    InPython("pathway", "pathway", "input journal", ("W1", "W2", "W3"), 0.1, commits=False,
+             why_not="its sessions give results before they close, and take them back"),
     InPython("faust", "faust-streaming", "changelog", ("W1", "W2"), 0.01,
              why_not="its windows lie by the record's own time stamp, not the event's, and it has "
              "no timers by event time",

@@ -1,8 +1,9 @@
 """What a system under test is: command lines, an input topic, an output topic.
 
 A system writes one JSON record {"user_id": ..., "event_ms": ...} per firing; more fields are
-allowed. Nothing else is asked of it: progress is read off the times of its firings, CPU and memory
-off /proc, so that no system has to be trusted about itself.
+allowed, and a record with "diff": -1 is none. Topics that it makes for itself begin with its group.
+Nothing else is asked of it: progress is read off the times of its firings, CPU and memory off
+/proc, so that no system has to be trusted about itself.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class Bench:
 
     def done(self, job: Job) -> None:
         topics.delete(self.bootstrap, job.out)
+        topics.delete_all_of(self.bootstrap, job.group)
         shutil.rmtree(job.state, ignore_errors=True)
 
 

@@ -68,6 +68,15 @@ def _send(producer: Producer, topic: str, **record: Any) -> None:
             producer.poll(0.1)
 
 
+def delete_all_of(bootstrap: str, group: str) -> None:
+    """Delete what a system made for itself: changelogs and the like, named after its group."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    names = [name for name in admin.list_topics(timeout=ANSWER_WAIT_S).topics
+             if name.startswith(group) or name.startswith(f"changelog__{group}")]
+    if names:
+        delete(bootstrap, *names)
+
+
 def sizes(bootstrap: str, topic: str, partitions: int) -> list[int]:
     """Records in each partition."""
     consumer = _reader(bootstrap)
@@ -137,6 +146,8 @@ class Firings:
         while messages := self._consumer.consume(5000, 0.001):
             for message in messages:
                 firing = orjson.loads(message.value() or b"{}")
+                if firing.get("diff", 1) < 0:
+                    continue      # an update stream takes back what it replaces: no firing
                 self.at.append((message.timestamp()[1], firing["user_id"], firing["event_ms"]))
                 self.distinct.add((firing["user_id"], firing["event_ms"]))
 
