@@ -27,6 +27,7 @@ HOME = PROJECT / ".kairos" / "bench-signal"
 RESULTS = PROJECT / "bench" / "RESULTS.md"
 # Below this a run ends before it has warmed up.
 EVENTS_MIN = 6_000
+PROFILES_MIN = 2_000
 
 
 @dataclass
@@ -122,17 +123,21 @@ def run(asked: argparse.Namespace, bench: Bench, systems: list[System]) -> repor
 def pace_and_crash(asked: argparse.Namespace, bench: Bench, systems: list[System],
                    findings: report.Findings) -> None:
     for system in (each for each in systems if "W2" in each.workloads):
-        if asked.rate and asked.seconds:
-            half = findings.half_speed(system.name, "W2")
-            pace = pacing.pace(bench, system, rate=min(asked.rate, half or asked.rate),
-                               seconds=asked.seconds)
-            findings.pace.append(pace)
-            print(pace, flush=True)
-        if asked.profiles:
-            crash = crashing.crash(bench, system,
-                                   profiles=max(2_000, int(asked.profiles * system.events_share)))
-            findings.crashes.append(crash)
-            print(crash, flush=True)
+        try:
+            if asked.rate and asked.seconds:
+                half = findings.half_speed(system.name, "W2")
+                findings.pace.append(pacing.pace(
+                    bench, system, rate=min(asked.rate, half or asked.rate),
+                    seconds=asked.seconds))
+                print(findings.pace[-1], flush=True)
+            if asked.profiles:
+                findings.crashes.append(crashing.crash(
+                    bench, system,
+                    profiles=max(PROFILES_MIN, int(asked.profiles * system.events_share))))
+                print(findings.crashes[-1], flush=True)
+        except RuntimeError as fault:
+            findings.fail(system.name, f"latency or recovery: {fault}")
+            print(f"{system.name}: {fault}", flush=True)
 
 
 def line(source: str, r: Result) -> str:
