@@ -42,12 +42,16 @@ def produce(bootstrap: str, topic: str, stream: Stream, form: str, *, closing: b
     failed: list[Any] = []
     producer = Producer({
         "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "acks": "all",
+        "enable.idempotence": True,
         "linger.ms": 2 if rate else 20, "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 200_000, "delivery.report.only.error": True,
         "on_delivery": lambda fault, _: failed.append(fault)})
     begun = time.perf_counter()
     for number, (key, value) in enumerate(stream.records(form)):
         _send(producer, topic, key=key, value=value)
+        if number == 0:
+            # Records given before the topic is known may overtake one another.
+            producer.flush(ANSWER_WAIT_S)
         if rate and number % 50 == 0:
             ahead = number / rate - (time.perf_counter() - begun)
             if ahead > 0:
