@@ -68,13 +68,13 @@ def environment(folder: Path, lock: Path) -> None:
 
 SYSTEMS: list[System] = [
     InPython("quixstreams", "quixstreams", "changelog, at least once",
-             ("W1", "W2", "W3", "W4"), 0.1),
-    InPython("bytewax", "bytewax", "recovery store", ("W1", "W2", "W3"), 0.1, commits=False,
+             ("W1", "W2", "W3", "W4"), 0.2),
+    InPython("bytewax", "bytewax", "recovery store", ("W1", "W2", "W3"), 0.5, commits=False,
              why_not="its event clock is kept per key and moves on with the wall clock, so that "
              "silence cannot be told by event time"),
-    InPython("pathway", "pathway", "input journal", ("W1", "W2", "W3"), 0.1, commits=False,
+    InPython("pathway", "pathway", "input journal", ("W1", "W2", "W3"), 1.0, commits=False,
              why_not="its sessions give results before they close, and take them back"),
-    InPython("faust", "faust-streaming", "changelog", ("W1", "W2"), 0.01,
+    InPython("faust", "faust-streaming", "changelog", ("W1", "W2"), 0.02,
              why_not="its windows lie by the record's own time stamp, not the event's, and it has "
              "no timers by event time",
              words=("worker", "--without-web", "-l", "warn")),
