@@ -33,6 +33,7 @@ class Result:
 
     events_per_s, cpu_us   from the first progress beyond a third of the events to the last firing
     flushed_us             CPU µs per event with what follows up to the final checkpoint
+    whole_us               CPU µs of the whole run, start included, per event
     rss_mb                 peak resident memory, all processes
     state_bytes            what lies in the system's state folder at the end
     missing, unasked, twice  firings that differ from the twin's, and repeated ones
@@ -44,6 +45,7 @@ class Result:
     events_per_s: float
     cpu_us: float
     flushed_us: float
+    whole_us: float
     rss_mb: float
     state_bytes: int
     firings: int
@@ -126,6 +128,7 @@ def _result(system: System, job: Job, stream: Stream, expected: Expected, proces
         (processes.cpu_at(end_ms) - processes.cpu_at(begin_ms)) / events * 1e6,
         (processes.samples[-1][1] - processes.cpu_at(begin_ms))
         / max(1, len(stream) - begin_events) * 1e6,
+        processes.samples[-1][1] / len(stream) * 1e6,
         processes.rss_peak_mb(), folder_bytes(job), len(seen),
         len(expected.firings - seen), len(seen - expected.firings), len(outputs.at) - len(seen),
         calibration_s)

@@ -143,7 +143,8 @@ def pace_and_crash(asked: argparse.Namespace, bench: Bench, systems: list[System
 def line(source: str, r: Result) -> str:
     verdict = "equal" if r.equal else f"{r.missing} MISSING, {r.unasked} UNASKED"
     return (f"{r.workload:5} {source:7} {r.system:16} {r.events:>9,} events "
-            f"{r.events_per_s:>9,.0f}/s {r.cpu_us:7.2f} us ({r.flushed_us:.2f} flushed) "
+            f"{r.events_per_s:>9,.0f}/s {r.cpu_us:7.2f} us ({r.flushed_us:.2f} flushed, "
+            f"{r.whole_us:.2f} whole) "
             f"{r.rss_mb:6,.0f} MB  {r.firings:,} firings {verdict}"
             f"{f', {r.twice} twice' if r.twice else ''}  loop {r.calibration_s:.3f} s")
 

@@ -17,9 +17,14 @@ from bench.signal.workloads import Firing
 ANSWER_WAIT_S = 60.0
 
 
+def _client(bootstrap: str) -> dict[str, str | int | float | bool]:
+    """Options of every client; librdkafka's own log is kept to emergencies."""
+    return {"bootstrap.servers": bootstrap, "log_level": 2}
+
+
 def create(bootstrap: str, *names: str, partitions: int) -> None:
     """Topics that stamp records with the time of their append: latency is read off that."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(_client(bootstrap))
     made = admin.create_topics(
         [NewTopic(name, partitions, 1, config={"message.timestamp.type": "LogAppendTime"})
          for name in names])
@@ -28,7 +33,7 @@ def create(bootstrap: str, *names: str, partitions: int) -> None:
 
 
 def delete(bootstrap: str, *names: str) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(_client(bootstrap))
     for future in admin.delete_topics(list(names)).values():
         future.result(ANSWER_WAIT_S)
 
@@ -41,7 +46,7 @@ def produce(bootstrap: str, topic: str, stream: Stream, form: str, *, closing: b
     """
     failed: list[Any] = []
     producer = Producer({
-        "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "acks": "all",
+        **_client(bootstrap), "partitioner": "murmur2_random", "acks": "all",
         "enable.idempotence": True,
         "linger.ms": 2 if rate else 20, "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 200_000, "delivery.report.only.error": True,
@@ -74,7 +79,7 @@ def _send(producer: Producer, topic: str, **record: Any) -> None:
 
 def delete_all_of(bootstrap: str, group: str) -> None:
     """Delete what a system made for itself: changelogs and the like, named after its group."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(_client(bootstrap))
     names = [name for name in admin.list_topics(timeout=ANSWER_WAIT_S).topics
              if name.startswith(group) or name.startswith(f"changelog__{group}")]
     if names:
@@ -93,8 +98,7 @@ def sizes(bootstrap: str, topic: str, partitions: int) -> list[int]:
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> int:
     """Records before the group's committed offsets, all partitions together."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group,
-                         "enable.auto.commit": False})
+    consumer = Consumer({**_client(bootstrap), "group.id": group, "enable.auto.commit": False})
     try:
         found = consumer.committed([TopicPartition(topic, p) for p in range(partitions)],
                                    ANSWER_WAIT_S)
@@ -126,7 +130,7 @@ def _whole(bootstrap: str, topic: str, partitions: int) -> Iterable[Any]:
 
 
 def _reader(bootstrap: str) -> Consumer:
-    return Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-reader",
+    return Consumer({**_client(bootstrap), "group.id": "bench-reader",
                      "enable.auto.commit": False, "auto.offset.reset": "earliest",
                      "fetch.wait.max.ms": 50})
 
