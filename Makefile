@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both set up what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sim walk bench integration reference up down status clean
+.PHONY: help setup demo test check sim walk bench bench-signal integration reference up down status clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -11,7 +11,7 @@ STAMP := $(VENV)/.set-up
 PY ?= $(shell for p in python3.12 python3.11 python3; do "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## virtual environment with exactly what requirements.lock pins
 
@@ -48,6 +48,9 @@ walk: setup ## be one event: every step of the road and what it says
 
 bench: setup ## print every figure we publish
 	@$(PYTHON) -m bench
+
+bench-signal: setup ## the signal path beside Flink, Kafka Streams and others (ARGS="--help")
+	@$(PYTHON) -m bench.signal $(ARGS)
 
 reference: setup ## write settings.reference.env anew from the settings object
 	@$(PYTHON) -m infra.settings_reference

@@ -27,7 +27,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams.adapters.reading import is_transient, record_of, unreachable
+from streams.adapters.reading import is_transient, record_of, stretch_of, unreachable
 from streams.engine.records import Record
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
@@ -50,7 +50,7 @@ class BatchFeed:
 
     def __init__(self, settings: Settings, *, group: str, topics: Sequence[str],
                  loop: asyncio.AbstractEventLoop,
-                 deliver: Callable[[list[Record]], Awaitable[None]],
+                 deliver: Callable[[dict[int, Sequence[Record]]], Awaitable[None]],
                  assigned: Rebalance, revoked: Callable[[list[int]], Awaitable[None]],
                  lost: Callable[[list[int]], None], failed: Callable[[BaseException], None]
                  ) -> None:
@@ -146,10 +146,19 @@ class BatchFeed:
             return
         messages = [first, *self._consumer.consume(self._batch_events - 1, 0)]
         sought = self._sought()            # asked for while we read: what we hold of it is stale
-        records = [record_of(m) for m in messages if not is_transient(m.error())]
-        wanted = [r for r in records if (r.topic, r.partition) not in sought]
-        if wanted:
-            self._wait(self._deliver(wanted))
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            if message.error() is None or not is_transient(message.error()):
+                by_partition.setdefault(message.partition() or 0, []).append(message)
+        shares: dict[int, Sequence[Record]] = {}
+        for partition, found in by_partition.items():
+            if len(self._topics) > 1:
+                shares[partition] = [r for r in map(record_of, found)
+                                     if (r.topic, r.partition) not in sought]
+            elif (self._topics[0], partition) not in sought:
+                shares[partition] = stretch_of(self._topics[0], partition, found)
+        if any(shares.values()):
+            self._wait(self._deliver(shares))
 
     def _sought(self) -> set[tuple[str, int]]:
         """Carry out seeks; whatever had been read of these partitions is read again."""

@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams.engine.records import Record
+from streams.engine.records import Record, Stretch
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 
@@ -32,9 +32,17 @@ def record_of(message: Message) -> Record:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None
     key, value = message.key(), message.value()
-    raw_key = key.encode() if isinstance(key, str) else key or b""
-    raw_value = value.encode() if isinstance(value, str) else value or b""
-    return Record(topic, partition, offset, raw_key, raw_value, message.timestamp()[1])
+    return Record(topic, partition, offset, _raw(key), _raw(value), message.timestamp()[1])
+
+
+def stretch_of(topic: str, partition: int, messages: list[Message]) -> Stretch:
+    """Messages of one partition as columns."""
+    return Stretch(topic, partition, [m.offset() or 0 for m in messages],
+                   [_raw(m.value()) for m in messages], lambda n: record_of(messages[n]))
+
+
+def _raw(value: bytes | str | None) -> bytes:
+    return value if isinstance(value, bytes) else (value or "").encode()
 
 
 def unreachable(what: str, fault: KafkaException | None) -> UnreachableError:

@@ -21,7 +21,7 @@ from streams.choose.tables import Tables, group_key
 from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
 from streams.engine.hashing import hash_of, signed_hash
-from streams.engine.records import Record
+from streams.engine.records import Record, columns_of
 from streams.engine.rows import Rows
 from streams.playbooks.model import Condition
 
@@ -63,14 +63,15 @@ class Program:
 
     def batch(self, records: Sequence[Record], items_of: Items) -> kernel.Batch:
         """The records as columns; `items_of` reads the items of a `lines_json`."""
-        columns = self._decoder.decode([record.value for record in records])
+        offsets, values = columns_of(records)
+        columns = self._decoder.decode(values)
         usable = columns.mine & columns.good
         for n in np.nonzero(usable & ~columns.plain)[0].tolist():
-            usable[n] = _is_readable(records[n].value)
+            usable[n] = _is_readable(values[n])
         items, first, last = self._items(columns, usable, items_of)
         return kernel.Batch(
             columns.raw, columns.numbers, columns.numbers.view(np.float64), columns.sizes, usable,
-            np.fromiter((r.offset for r in records), np.int64, len(records)), items, first, last)
+            np.array(offsets, np.int64), items, first, last)
 
     def _items(self, columns: Columns, usable: npt.NDArray[np.bool_], items_of: Items,
                ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -30,7 +30,7 @@ from streams.engine.ports import (
     SnapshotPort,
     SourcePort,
 )
-from streams.engine.records import Emission, Out, Record
+from streams.engine.records import Emission, Out, Record, Stretch
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.versions import Lineage, Versions
@@ -134,7 +134,7 @@ class Lane:
         """Take records of this partition, in order."""
         async with self.lock:
             with self._whole():
-                for batch in self._cut([record for record in records if self._is_next(record)]):
+                for batch in self._cut(self._fresh(records)):
                     if not await self._walk(batch):
                         return      # gone back to the checkpoint; the records will come again
 
@@ -148,6 +148,15 @@ class Lane:
         self._broken = True
         yield
         self._broken = False
+
+    def _fresh(self, records: Sequence[Record]) -> Sequence[Record]:
+        """What is to be done of them; mostly all."""
+        if isinstance(records, Stretch):
+            where = (records.topic, records.partition)
+            if where not in self._sought and records.offsets[0] >= self.positions.get(
+                    where, NEVER_COMMITTED):
+                return records
+        return [record for record in records if self._is_next(record)]
 
     def _is_next(self, record: Record) -> bool:
         """False for what was done already, and for what was read ahead before the lane went back.
@@ -165,8 +174,8 @@ class Lane:
         """One batch; or, while a culprit is sought, every record alone."""
         if not records:
             return []
-        if self._poison or any(r.offset < self._careful_until.get((r.topic, r.partition), 0)
-                               for r in records):
+        if self._poison or (self._careful_until and any(
+                r.offset < self._careful_until.get((r.topic, r.partition), 0) for r in records)):
             return [[r] for r in records]
         return [records]
 
@@ -174,7 +183,9 @@ class Lane:
         """True when the batch is done; False when the lane went back to its checkpoint."""
         now_ms = self._clock.now_ms()
         out = Out(self.logic.name, now_ms)
-        fault = self._poison.pop((batch[0].topic, batch[0].offset), None)
+        fault = None
+        if self._poison:
+            fault = self._poison.pop((batch[0].topic, batch[0].offset), None)
         try:
             if fault is not None:
                 out.at(batch[0])
@@ -191,8 +202,7 @@ class Lane:
             await self._go_back(batch, bug)
             return False
         self._send(out.emissions)
-        for record in batch:
-            self.positions[record.topic, record.partition] = record.offset + 1
+        self.positions.update(_ends(batch))
         self.records_count += len(batch)
         self._dirty = True
         self._quiet_since_ms = now_ms
@@ -203,8 +213,7 @@ class Lane:
         if len(batch) == 1:
             self._poison[first.topic, first.offset] = f"{type(bug).__name__}: {bug}"
         else:
-            for record in batch:
-                self._careful_until[record.topic, record.partition] = record.offset + 1
+            self._careful_until.update(_ends(batch))
         ahead = {(r.topic, r.partition): r.offset + 1 for r in reversed(batch)}
         ahead = {**ahead, **{where: position for where, position in self.positions.items()
                              if position > max(self._committed.get(where, 0), 0)}}
@@ -276,3 +285,10 @@ class Lane:
         entries = self.versions.write(mark.number, [*rows, (MARK_KEY, mark.encode())])
         return [Emission(self._changelog_topic, key, value, self.partition)
                 for key, value in entries]
+
+
+def _ends(batch: Sequence[Record]) -> Offsets:
+    """Where each partition of the batch goes on."""
+    if isinstance(batch, Stretch):
+        return {(batch.topic, batch.partition): batch.offsets[-1] + 1}
+    return {(record.topic, record.partition): record.offset + 1 for record in batch}

@@ -8,9 +8,9 @@ first one wins everywhere downstream (`Seen`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,40 @@ class Record:
     key: bytes
     value: bytes
     appended_ms: int
+
+
+class Stretch(Sequence[Record]):
+    """Records of one partition in the order of their offsets, as columns.
+
+    A `Record` is made only when one is asked for; what works on whole batches takes the columns.
+    """
+
+    __slots__ = ("_record", "offsets", "partition", "topic", "values")
+
+    def __init__(self, topic: str, partition: int, offsets: list[int], values: list[bytes],
+                 record: Callable[[int], Record]) -> None:
+        assert len(offsets) == len(values) > 0
+        self.topic, self.partition, self.offsets = topic, partition, offsets
+        self.values, self._record = values, record
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Record]: ...
+    def __getitem__(self, at: int | slice) -> Record | list[Record]:
+        if isinstance(at, slice):
+            return [self._record(n) for n in range(*at.indices(len(self)))]
+        return self._record(at if at >= 0 else at + len(self))
+
+
+def columns_of(records: Sequence[Record]) -> tuple[list[int], list[bytes]]:
+    """(offsets, values) of records of one partition."""
+    if isinstance(records, Stretch):
+        return records.offsets, records.values
+    return [r.offset for r in records], [r.value for r in records]
 
 
 @dataclass(frozen=True, slots=True)

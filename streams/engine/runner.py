@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streams.engine.lane import Lane
 from streams.engine.ports import Offsets
@@ -17,6 +16,7 @@ from streams.engine.records import Record
 
 log = logging.getLogger(__name__)
 
+Shares = Mapping[int, Sequence[Record]]       # partition -> its records, in order
 _LANE_BATCHES_MAX = 2
 _IDLE_EVERY_S = 0.5
 
@@ -28,14 +28,11 @@ class Runner:
                  failed: Callable[[BaseException], None]) -> None:
         self._make_lane, self._flush_s, self._failed = make_lane, flush_ms / 1000, failed
         self.lanes: dict[int, Lane] = {}
-        self._queues: dict[int, asyncio.Queue[list[Record]]] = {}
+        self._queues: dict[int, asyncio.Queue[Sequence[Record]]] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
 
-    async def take(self, records: Sequence[Record]) -> None:
-        """Pass a batch on to the lanes; waits while a lane has enough to do."""
-        shares: dict[int, list[Record]] = defaultdict(list)
-        for record in records:
-            shares[record.partition].append(record)
+    async def take(self, shares: Shares) -> None:
+        """Pass each partition's share of a batch on to its lane; waits while one has enough."""
         for partition, share in shares.items():
             queue = self._queues.get(partition)
             if queue is not None:      # else: revoked meanwhile; its new owner reads it again
@@ -48,7 +45,7 @@ class Runner:
             lane = self._make_lane(partition)
             starts.update(await asyncio.to_thread(lane.recover))
             self.lanes[partition] = lane
-            queue: asyncio.Queue[list[Record]] = asyncio.Queue(_LANE_BATCHES_MAX)
+            queue: asyncio.Queue[Sequence[Record]] = asyncio.Queue(_LANE_BATCHES_MAX)
             self._queues[partition] = queue
             self._tasks[partition] = [
                 asyncio.create_task(self._guard(self._work(lane, queue))),
@@ -99,7 +96,7 @@ class Runner:
         except BaseException as fault:
             self._failed(fault)
 
-    async def _work(self, lane: Lane, queue: asyncio.Queue[list[Record]]) -> None:
+    async def _work(self, lane: Lane, queue: asyncio.Queue[Sequence[Record]]) -> None:
         while True:
             records = await queue.get()
             try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import chain, pairwise
 
 import pytest
 from chaos_world import producer
@@ -54,11 +54,11 @@ class Reader:
             loop=asyncio.get_running_loop(), deliver=self.deliver, assigned=self.assigned,
             revoked=self.revoked, lost=lambda _: None, failed=self.faults.append)
 
-    async def deliver(self, records: list[Record]) -> None:
+    async def deliver(self, shares: dict[int, Sequence[Record]]) -> None:
         self._idle.clear()
         self.begun.set()
         await asyncio.sleep(self.naps_s.pop() if self.naps_s else 0)
-        for record in records:
+        for record in chain.from_iterable(shares.values()):
             self.taken[record.partition].append(record.offset)
             self.done[record.partition] = record.offset + 1
         self._idle.set()

@@ -1,0 +1,1 @@
+"""`make bench-signal`: Kairos beside other stream engines on one broker, equal outputs checked."""

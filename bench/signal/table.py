@@ -1,0 +1,211 @@
+"""The order of the benchmark: what runs when, on which stream, and what is written at the end.
+
+Runs are interleaved: every repeat goes once through all workloads and systems, and the systems take
+turns at being first. A calibration loop before each run says how fast the machine was just then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.measuring import calibrate
+from bench.signal import crashing, data, pacing, report, topics
+from bench.signal.running import Expected, Result, expect, measure
+from bench.signal.systems import Job, System, registry
+from bench.signal.workloads import FLOOR, WORKLOADS
+from infra import secrets
+from infra.kafka import broker
+from streams.settings import PROJECT, Settings
+
+PORTS = {"kafka_port": 38092, "kafka_controller_port": 38093}
+HOME = PROJECT / ".kairos" / "bench-signal"
+RESULTS = PROJECT / "bench" / "RESULTS.md"
+# Below this a run ends before it has warmed up.
+EVENTS_MIN = 6_000
+PROFILES_MIN = 2_000
+
+
+@dataclass
+class Bench:
+    """One broker, the streams that lie in it, and how a run of a system on them is set up."""
+
+    asked: argparse.Namespace
+    bootstrap: str
+    work: Path
+    runs: int = 0
+    _streams: dict[tuple[str, int], data.Stream] = field(default_factory=dict)
+    _expected: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
+    _topics: set[str] = field(default_factory=set)
+
+    def stream(self, source: str, system: System) -> data.Stream:
+        """The source's first events, as many as this system is given."""
+        count = max(EVENTS_MIN, int(self.asked.events * system.events_share))
+        if (source, count) not in self._streams:
+            users = (min(self.asked.absence_users, max(1, count // 3)) if source == "absence"
+                     else self.asked.users)
+            self._streams[source, count] = data.make(
+                source, events=count, users=users, seed=self.asked.seed, skew=self.asked.skew,
+                partitions=self.asked.partitions)
+        return self._streams[source, count]
+
+    def expected(self, workload: str, source: str, stream: data.Stream) -> Expected:
+        key = workload, source, len(stream)
+        if key not in self._expected:
+            self._expected[key] = expect(workload, stream)
+        return self._expected[key]
+
+    def topic(self, source: str, stream: data.Stream, form: str) -> str:
+        """The topic that holds the stream, produced when first asked for."""
+        name = f"signal-{source}-{len(stream)}-{form}"
+        if name not in self._topics:
+            topics.create(self.bootstrap, name, partitions=self.asked.partitions)
+            topics.produce(self.bootstrap, name, stream, form)
+            found = topics.sizes(self.bootstrap, name, self.asked.partitions)
+            assert found == stream.ends(), "the broker put users where murmur2 does not"
+            self._topics.add(name)
+        return name
+
+    def job(self, system: System, workload: str, form: str, source_topic: str) -> Job:
+        """A fresh run: output topic, group and state folder of its own."""
+        self.runs += 1
+        label = f"{system.name}-{workload.lower()}-{self.runs}"
+        topics.create(self.bootstrap, f"fired-{label}", partitions=self.asked.partitions)
+        return Job(workload, form, self.bootstrap, source_topic, f"fired-{label}",
+                   f"bench-{label}", self.work / label, self.asked.partitions,
+                   self.asked.interval, self.asked.processes,
+                   {"BENCH_HEAP_MB": str(self.asked.heap_mb)})
+
+    def done(self, job: Job) -> None:
+        topics.delete(self.bootstrap, job.out)
+        topics.delete_all_of(self.bootstrap, job.group)
+        shutil.rmtree(job.state, ignore_errors=True)
+
+
+def plan(asked: argparse.Namespace, systems: list[System],
+         repeat: int) -> Iterator[tuple[str, str, System, str]]:
+    """(source, workload, system, form) of one repeat; the systems rotate by `repeat`."""
+    turned = systems[repeat % len(systems):] + systems[:repeat % len(systems)]
+    for workload in (FLOOR, *asked.workloads):
+        for source in ["absence"] if workload == "W4" else asked.sources:
+            for system in turned:
+                if workload in system.workloads:
+                    for form in (f for f in system.forms if f in asked.forms):
+                        yield source, workload, system, form
+
+
+def run(asked: argparse.Namespace, bench: Bench, systems: list[System]) -> report.Findings:
+    versions = {system.name: system.prepare(HOME) for system in systems}
+    findings = report.Findings(asked, versions)
+    for repeat in range(asked.repeats):
+        for source, workload, system, form in plan(asked, systems, repeat):
+            stream = bench.stream(source, system)
+            expected = bench.expected(workload, source, stream)
+            job = bench.job(system, workload, form, bench.topic(source, stream, form))
+            try:
+                result = measure(system, job, stream, expected, calibration_s=calibrate())
+            except RuntimeError as fault:
+                findings.fail(system.name, f"{workload} on {source}: {fault}")
+                print(f"{workload} {source} {system.name}: {fault}", flush=True)
+            else:
+                findings.speed.append((source, result))
+                print(line(source, result), flush=True)
+            finally:
+                bench.done(job)
+    pace_and_crash(asked, bench, systems, findings)
+    return findings
+
+
+def pace_and_crash(asked: argparse.Namespace, bench: Bench, systems: list[System],
+                   findings: report.Findings) -> None:
+    for system in (each for each in systems if "W2" in each.workloads):
+        try:
+            if asked.rate and asked.seconds:
+                half = findings.half_speed(system.name, "W2")
+                findings.pace.append(pacing.pace(
+                    bench, system, rate=min(asked.rate, half or asked.rate),
+                    seconds=asked.seconds))
+                print(findings.pace[-1], flush=True)
+            if asked.profiles:
+                findings.crashes.append(crashing.crash(
+                    bench, system,
+                    profiles=max(PROFILES_MIN, int(asked.profiles * system.events_share))))
+                print(findings.crashes[-1], flush=True)
+        except RuntimeError as fault:
+            findings.fail(system.name, f"latency or recovery: {fault}")
+            print(f"{system.name}: {fault}", flush=True)
+
+
+def line(source: str, r: Result) -> str:
+    verdict = "equal" if r.equal else f"{r.missing} MISSING, {r.unasked} UNASKED"
+    return (f"{r.workload:5} {source:7} {r.system:16} {r.events:>9,} events "
+            f"{r.events_per_s:>9,.0f}/s {r.cpu_us:7.2f} us ({r.flushed_us:.2f} flushed, "
+            f"{r.whole_us:.2f} whole) "
+            f"{r.rss_mb:6,.0f} MB  {r.firings:,} firings {verdict}"
+            f"{f', {r.twice} twice' if r.twice else ''}  loop {r.calibration_s:.3f} s")
+
+
+def options() -> argparse.ArgumentParser:
+    names = list(registry())
+    parser = argparse.ArgumentParser(prog="bench-signal", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_500_000,
+                        help="events of a stream; slow systems get their share of them")
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--absence-users", type=int, default=1_000_000,
+                        help="users of W4, at most a third of its events")
+    parser.add_argument("--systems", nargs="+", choices=names, default=names)
+    parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--sources", nargs="+", choices=("zipf", "otto", "retail"),
+                        default=["zipf"])
+    parser.add_argument("--forms", nargs="+", choices=("json", "avro"), default=["json", "avro"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rate", type=int, default=25_000,
+                        help="events/s while latency is measured, at most half of what the system "
+                             "can; 0 leaves it out")
+    parser.add_argument("--seconds", type=int, default=20, help="how long latency is measured")
+    parser.add_argument("--profiles", type=int, default=1_000_000,
+                        help="profiles at the kill -9; 0 leaves recovery out")
+    parser.add_argument("--interval", type=float, default=10.0,
+                        help="seconds between checkpoints or commits, for every system")
+    parser.add_argument("--processes", type=int, default=1,
+                        help="processes for systems that are spread over several")
+    parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--skew", type=float, default=0.9, help="exponent of Zipf's law")
+    parser.add_argument("--heap-mb", type=int, default=3072, help="largest heap of a JVM")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--keep-results", action="store_true", help="print only, write nothing")
+    return parser
+
+
+def main() -> None:
+    asked = options().parse_args()
+    systems = [system for name, system in registry().items() if name in asked.systems]
+    project = Settings.model_validate({"home": PROJECT / ".kairos"})
+    jars = broker.ensure_jars(project)
+    HOME.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=HOME) as folder:
+        home = Path(folder) / "home"
+        (home / "kafka").mkdir(parents=True)
+        (home / "kafka" / "libs").symlink_to(jars)
+        settings = Settings.model_validate({"home": home, **PORTS, "kafka_heap_mb": 768})
+        secrets.ensure(settings)
+        broker.start(settings)
+        try:
+            broker.wait_ready(settings)
+            bench = Bench(asked, settings.bootstrap, Path(folder))
+            findings = run(asked, bench, systems)
+        finally:
+            broker.stop(settings)
+    text = report.text(findings)
+    print(text)
+    if not asked.keep_results:
+        asked.results.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
