@@ -1,8 +1,33 @@
-"""The slot of Kairos in the benchmark: its processes, with the settings that it runs with."""
+"""Kairos as a system under test: one process, or several that share the partitions."""
 
 from __future__ import annotations
 
-from bench.signal.systems import System
+import sys
+from dataclasses import dataclass
 
-# Filled where the engine's process is: a `System` as any other, named kairos (json and avro forms).
-SYSTEMS: list[System] = []
+from bench.signal.systems import Command, Job, System
+
+
+@dataclass(frozen=True)
+class Kairos:
+    name: str = "kairos"
+    durable: str = "changelog, effectively once"
+    workloads: tuple[str, ...] = ("W1", "W2", "W4")
+    forms: tuple[str, ...] = ("json", "avro")
+    events_share: float = 1.0
+    commits: bool = True
+    why_not: str = "no trigger says yet that one event lifted a sliding sum over a bound"
+
+    def prepare(self, home: object) -> str:
+        import confluent_kafka
+        import numba
+
+        return (f"Python {sys.version.split()[0]}, confluent-kafka {confluent_kafka.__version__}, "
+                f"numba {numba.__version__}")
+
+    def commands(self, job: Job) -> list[Command]:
+        one = Command((sys.executable, "-m", "bench.signal.kairos_job"), job.environment())
+        return [one] * job.processes
+
+
+SYSTEMS: list[System] = [Kairos()]

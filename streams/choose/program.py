@@ -36,8 +36,9 @@ class Program:
 
     def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
                  recent_ids: int = 16) -> None:
-        self.people = Layout(features, recent_ids=recent_ids, where_fields=FILTERS)
-        self.groups = Layout(features, wide=True, recent_ids=0, where_fields=FILTERS)
+        asked = tuple(name for name in FILTERS if name in {s.where[0] for s in features if s.where})
+        self.people = Layout(features, recent_ids=recent_ids, where_fields=asked)
+        self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
         self.segments = tuple(spec.name for spec in segments)
         self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments)
         decides = self.people.types_of(self.rules.watched.tolist())
@@ -52,7 +53,7 @@ class Program:
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
         self._item, self._lines = at["item_id"], at["lines_json"]
-        self._where = np.array([at[name] for name in FILTERS], np.int64)
+        self._where = np.array([at[name] for name in asked], np.int64)
 
     def tables(self) -> Tables:
         return Tables(self.people, self.groups)

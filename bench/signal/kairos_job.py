@@ -1,0 +1,257 @@
+"""Kairos in the benchmark: its feed, lanes, rows and kernel, as the choose stage has them.
+
+The workload's features are declared like any others, its rule is a condition that the kernel asks
+at every event, and what the stage does with an event of interest is to say so. The input is the
+benchmark's own, so its columns are laid out here as those of an admitted event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from bench.signal import workloads as w
+from bench.signal.data import AVRO_SCHEMA
+from streams import pipeline
+from streams.adapters.producing import Outbox
+from streams.app import Worker, attach
+from streams.choose import kernel, watches
+from streams.choose.features.spec import FeatureSpec
+from streams.choose.program import GroupSlots, Program
+from streams.choose.tables import Tables, tables_of
+from streams.engine.avro_columns import ColumnDecoder
+from streams.engine.json_columns import TEXT, WHOLE, JsonColumns
+from streams.engine.records import Emission, Out, Record, columns_of
+from streams.engine.stage import PartitionState
+from streams.kernel.purposes import PERSONALISE
+from streams.playbooks.conditions import parse_condition
+from streams.playbooks.model import Condition
+from streams.settings import Settings
+
+# Columns as the kernel wants them; what the input does not have is constant.
+USER, TYPE, MS, CENTS, ZERO, PURPOSES, OFFSET = range(7)
+FIELDS = kernel.Fields(event_id=ZERO, tenant=ZERO, event_type=TYPE, event_ms=MS, profile_id=USER,
+                       value_micros=CENTS, quantity=ZERO, locale=ZERO, purposes=PURPOSES,
+                       origin_partition=ZERO, origin_offset=OFFSET, origin_sequence=ZERO)
+NAMES = {"user_id": TEXT, "event_type": TEXT, "event_ms": WHOLE, "value_cents": WHOLE}
+NO_TENANT = ""
+
+
+def features_of(workload: str) -> tuple[FeatureSpec, ...]:
+    if workload != "W2":
+        return (FeatureSpec("events", "*", "lifetime"),)
+    counts = [FeatureSpec(f"{kind}_{name}", kind, "count", tile_ms * tiles)
+              for kind in w.KINDS for name, tile_ms, tiles in w.RINGS]
+    decays = [FeatureSpec(f"{kind}_decay_{n}", kind, "decay", half_life_ms=half_life_ms)
+              for kind in w.KINDS for n, half_life_ms in enumerate(w.HALF_LIVES_MS)]
+    _, tile_ms, tiles = w.RINGS[w.MONEY_RING]
+    return (*counts, *decays, FeatureSpec("money", "purchase", "sum", tile_ms * tiles,
+                                          of=("value",)))
+
+
+def rule_of(workload: str) -> Condition | None:
+    """What the kernel asks at every event; None: every event is of interest."""
+    if workload == "W1":
+        asked: Any = {"feature": "events", "every": w.COUNT_EVERY}
+    elif workload == "W2":
+        asked = {"all": [
+            {"feature": "view_1h", "at_least": w.RULE_VIEWS_1H_MIN},
+            {"feature": "view_1h", "at_most": w.RULE_VIEWS_1H_MAX},
+            {"feature": "cart_add_24h", "at_least": w.RULE_CARTS_24H_MIN},
+            {"feature": "purchase_7d", "at_most": w.RULE_PURCHASES_7D_MAX},
+            {"feature": "view_decay_0", "at_least": w.RULE_DECAYED_VIEWS_MIN},
+            {"feature": "money", "below": w.RULE_CENTS_30D_BELOW / 100}]}
+    else:
+        return None
+    return parse_condition(asked, features=None, segments=None)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The job, as the environment tells it (`systems.Job`)."""
+
+    workload: str
+    form: str
+    bootstrap: str
+    source: str
+    out: str
+    group: str
+    state: str
+    partitions: int
+    interval_s: float
+
+    @classmethod
+    def read(cls) -> Told:
+        env = {name.removeprefix("BENCH_").lower(): value for name, value in os.environ.items()}
+        return cls(env["workload"], env["form"], env["bootstrap"], env["source"], env["out"],
+                   env["group"], env["state"], int(env["partitions"]), float(env["interval_s"]))
+
+
+class SignalLogic:
+    """The stage of the benchmark."""
+
+    name = "signal"
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self.topics = (told.source,)
+        self._program = Program(features_of(told.workload), (), recent_ids=0)
+        self._program.fields = FIELDS
+        rule = rule_of(told.workload)
+        types = ["cart_add", "purchase"] if told.workload == "W4" else ["*"]
+        self._interests = self._program.interests([(NO_TENANT, each, rule) for each in types])
+        self._json = JsonColumns(NAMES)
+        self._avro = ColumnDecoder(AVRO_SCHEMA, b"")
+        self._groups: dict[int, GroupSlots] = {}
+
+    def make_slab(self) -> Tables:
+        return self._program.tables()
+
+    def recovered(self, state: PartitionState) -> None:
+        tables = tables_of(state)
+        groups = self._groups[state.partition] = GroupSlots(self._program, tables)
+        groups.know(NO_TENANT)
+        for slot, tail in tables.people.tails.items():
+            due_ms = watches.next_deadline_ms(tail.get("w", {}))
+            if due_ms is not None:
+                tables.timers(NO_TENANT).arm(slot, due_ms)
+
+    def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
+        """Nothing: time is that of the events."""
+
+    def before_checkpoint(self, state: PartitionState, out: Out) -> None:
+        """Nothing goes out per interval."""
+
+    def walk(self, state: PartitionState, records: Sequence[Record], out: Out) -> None:
+        batch, tables = self._batch(records), tables_of(state)
+        count, at = len(batch.offsets), 0
+        tables.people.reserve(count, int(batch.sizes[:, USER].sum()))
+        seen = kernel.Seen(*state.seen.arrays(self._told.source, 1))
+        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
+        while at < count:
+            stopped = self._program.run(at, batch, tables, seen, self._interests,
+                                        self._groups[state.partition], results)
+            for n in (np.nonzero(results.says[at:stopped])[0] + at).tolist():
+                tables.people.views.waits[results.slot[n]] = 0
+                if self._told.workload == "W4":
+                    self._watch(tables, batch, n, int(results.slot[n]))
+                else:
+                    self._fire(tables, int(results.slot[n]), int(batch.numbers[n, MS]), out, state)
+            assert stopped == count or batch.usable[stopped], "the benchmark's own data is sound"
+            at = stopped
+        state.seen.take_arrays(self._told.source, *seen)
+        if self._told.workload == "W4":
+            self._lapse(tables, int(batch.numbers[:, MS].max()), out, state)
+
+    def _fire(self, tables: Tables, slot: int, event_ms: int, out: Out,
+              state: PartitionState) -> None:
+        key = tables.people.key(slot)
+        out.emissions.append(Emission(self._told.out, key, orjson.dumps(
+            {"user_id": key.decode(), "event_ms": event_ms}), state.partition))
+
+    def _watch(self, tables: Tables, batch: kernel.Batch, n: int, slot: int) -> None:
+        """An absence, as the trigger of that kind keeps it."""
+        kept, event_ms = tables.people.tail(slot).setdefault("w", {}), int(batch.numbers[n, MS])
+        at, size = batch.numbers[n, TYPE], batch.sizes[n, TYPE]
+        if batch.raw[at:at + size].tobytes() == b"purchase":
+            watches.cancel(kept, object_id="", event_ms=event_ms)
+        else:
+            due_ms = watches.anchor(kept, object_id="", event_ms=event_ms,
+                                    within_ms=w.ABSENCE_MS, event_id="", items=())
+            tables.timers(NO_TENANT).arm(slot, due_ms)
+
+    def _lapse(self, tables: Tables, newest_ms: int, out: Out, state: PartitionState) -> None:
+        timers = tables.timers(NO_TENANT)
+        for due_ms, slot in timers.due(newest_ms - 1):
+            kept = tables.people.tail(slot).get("w", {})
+            for ripe in watches.take_ripe(kept, due_ms):
+                self._fire(tables, slot, ripe.anchor_ms, out, state)
+            tables.people.views.dirty[slot] = 1
+            next_ms = watches.next_deadline_ms(kept)
+            if next_ms is not None:
+                timers.arm(slot, next_ms)
+
+    def _batch(self, records: Sequence[Record]) -> kernel.Batch:
+        offsets, values = columns_of(records)
+        if self._told.form == "json":
+            found, order = self._json.decode(values), list(range(4))
+        else:
+            found = self._avro.decode(values)
+            order = [self._avro.fields[name] for name in NAMES]
+        count = len(values)
+        numbers, sizes = np.zeros((count, 7), np.int64), np.zeros((count, 7), np.int32)
+        for column, there in enumerate(order):
+            numbers[:, column], sizes[:, column] = found.numbers[:, there], found.sizes[:, there]
+        numbers[:, CENTS] *= 10_000
+        numbers[:, PURPOSES], numbers[:, OFFSET] = PERSONALISE, offsets
+        none = np.zeros(count, np.int64)
+        return kernel.Batch(found.raw, numbers, numbers.view(np.float64), sizes, found.good,
+                            np.array(offsets, np.int64), none.view(np.uint64), none, none)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalStage(pipeline.Stage):
+    told_group: str = ""
+
+    @property
+    def group(self) -> str:
+        return self.told_group
+
+
+async def run(told: Told) -> None:
+    settings = Settings(home=told.state, kafka=told.bootstrap, partitions=told.partitions,
+                        flush_ms=int(told.interval_s * 1000),
+                        batch_events=int(os.environ.get("BENCH_BATCH", "20000")))
+    stage = SignalStage("signal", (told.source,), (told.out,), (), f"{told.group}-changelog",
+                        (pipeline.Step("signal", "does the rule hold?"),), told.group)
+    ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def end(fault: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result(fault)
+
+    def failed(fault: BaseException) -> None:
+        loop.call_soon_threadsafe(end, fault)
+
+    loop.add_signal_handler(signal.SIGTERM, end, None)
+    outbox = Outbox(settings, told.group)
+    app = Worker(told.group, broker=f"kafka://{told.bootstrap}", store="memory://",
+                 autodiscover=False, topic_disable_leader=True, datadir=told.state)
+    service = attach(app, settings, stage, SignalLogic(told), outbox,
+                     failed)
+    await app.start()
+    await service.start()
+    fault = await ended
+    if fault is not None:
+        raise fault
+    await service.stop()
+    await app.stop()
+    await asyncio.to_thread(outbox.close)
+
+
+def make_changelog(told: Told) -> None:
+    admin, name = AdminClient({"bootstrap.servers": told.bootstrap}), f"{told.group}-changelog"
+    if name not in admin.list_topics(timeout=30).topics:
+        admin.create_topics([NewTopic(name, told.partitions, 1,
+                                      config={"cleanup.policy": "compact"})])[name].result(30)
+
+
+def main() -> None:
+    told = Told.read()
+    make_changelog(told)
+    asyncio.run(run(told))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
