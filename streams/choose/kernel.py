@@ -6,8 +6,6 @@ person with such an event waits: the kernel comes back before it would take thei
 their row is exactly as of the event when it is looked at. So what is rare is handled in plain
 Python, what is frequent never leaves this loop, and the result does not depend on how the stream
 was cut into batches.
-
-Tuples of arrays are taken apart in `run`, once: inside, every access to one would count references.
 """
 
 from __future__ import annotations
@@ -16,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from streams.choose.features import layout
 from streams.choose.features.layout import EVER_MS
 from streams.choose.features.reading import next_change
 from streams.choose.features.rules import members_mask, rule_holds
 from streams.choose.features.updating import type_of, update
+from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64
 from streams.engine.index import find, insert
 from streams.kernel.purposes import PERSONALISE
@@ -117,7 +115,7 @@ class Results(NamedTuple):
     armed_ms: npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_repeat(seen_offset, seen_sequence, partition, offset, sequence):
     if offset < seen_offset[partition] or (offset == seen_offset[partition]
                                            and sequence <= seen_sequence[partition]):
@@ -126,7 +124,7 @@ def _is_repeat(seen_offset, seen_sequence, partition, offset, sequence):
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _heard(i64, slot, event_id, recent):
     """True when the event's id is among the row's newest; else it is remembered."""
     mark = np.int64(event_id)
@@ -139,31 +137,33 @@ def _heard(i64, slot, event_id, recent):
     return False
 
 
-@njit(cache=True, nogil=True)
-def _listens(table, starts, steps, numbers, tenant, event_type, reads, u8, u16, i64, slot, at_ms):
+@compiled
+def _listens(interests, tenant, event_type, reads, u8, u16, i64, slot, at_ms):
+    table, starts = interests.table, interests.starts
     for k in range(len(table)):
         if table[k, 0] != tenant or (table[k, 1] != event_type and table[k, 1] != ALL_TYPES):
             continue
         r = table[k, 2]
-        if r < 0 or rule_holds(steps, numbers, starts[r], starts[r + 1], reads, u8, u16, i64, slot,
-                               at_ms, i64[slot, _MASK]):
+        if r < 0 or rule_holds(interests.steps, interests.numbers, starts[r], starts[r + 1], reads,
+                               u8, u16, i64, slot, at_ms, i64[slot, _MASK]):
             return True
     return False
 
 
-@njit(cache=True, nogil=True)
-def _restate(starts, steps, numbers, watched, crossings, reads, u8, u16, i64, armed, slot, at_ms):
+@compiled
+def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms):
     """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
     i64[slot, _FLAGS] |= _STATED
-    i64[slot, _MASK] = members_mask(starts, steps, numbers, reads, u8, u16, i64, slot, at_ms)
-    moment = next_change(reads, u8, u16, i64, slot, watched, crossings, at_ms)
+    i64[slot, _MASK] = members_mask(rules.starts, rules.steps, rules.numbers, reads, u8, u16, i64,
+                                    slot, at_ms)
+    moment = next_change(reads, u8, u16, i64, slot, rules.watched, rules.crossings, at_ms)
     if moment == EVER_MS or 0 < armed[slot] <= moment:
         return 0
     armed[slot] = moment
     return moment
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, offset, value,
            quantity, fields, items, first, last):
     """Count the event in the rows of the segments in `mask`, which were made beforehand."""
@@ -177,7 +177,7 @@ def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, off
             dirty[slot] = 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _row_of(tenants, tenant):
     row = 0
     while tenants[row] != tenant:
@@ -185,7 +185,7 @@ def _row_of(tenants, tenant):
     return row
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _is_new_locale(i64, slot, raw, at, size):
     if size == 0:
         return False
@@ -195,80 +195,84 @@ def _is_new_locale(i64, slot, raw, at, size):
     return is_new
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, interests,
+           where_columns, fields, results):
+    """Take one event that the row has not seen: features, segments, who listens."""
+    raw, numbers, sizes, offset = b.raw, b.numbers, b.sizes, b.offsets[n]
+    u8, u16, i64 = v.u8, v.u16, v.i64
+    i64[slot, 0] = offset + 1
+    v.dirty[slot] = 1
+    if not numbers[n, f.purposes] & _PERSONALISE:
+        return NOTHING
+    event_type = hash64(raw, numbers[n, f.event_type], sizes[n, f.event_type])
+    tenant = hash64(raw, numbers[n, f.tenant], sizes[n, f.tenant])
+    for k in range(len(where_columns)):
+        fields[k] = np.int64(hash64(raw, numbers[n, where_columns[k]], sizes[n, where_columns[k]]))
+    t, event_ms, value = (type_of(person.types, event_type), numbers[n, f.event_ms],
+                          numbers[n, f.value_micros])
+    quantity = np.int64(np.floor(b.doubles[n, f.quantity] * 1000.0 + 0.5))
+    update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
+           offset, value, quantity, fields, b.items, b.first[n], b.last[n])
+    i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
+    now_ms = max(i64[slot, _NEWEST], event_ms)
+    i64[slot, _NEWEST] = now_ms
+    # Neither the event nor the time that passed can have moved the person: then they stay.
+    before = i64[slot, _MASK]
+    if person.decides[t] or 0 < v.armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED:
+        results.armed_ms[n] = _restate(segments, person.reads, u8, u16, i64, v.armed, slot, now_ms)
+    mask = i64[slot, _MASK]
+    results.before[n], results.after[n] = before, mask
+    if mask:
+        _share(mask, group_slots[_row_of(tenants, tenant)], group.op_starts, group.ops, gv.u8,
+               gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, b.items,
+               b.first[n], b.last[n])
+    is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
+    is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
+    if is_news or _listens(interests, np.int64(tenant), np.int64(event_type), person.reads, u8,
+                           u16, i64, slot, now_ms):
+        return EVENT
+    return NOTHING
+
+
+@compiled
 def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, interests,
-        where_columns, recent, seen, results):
+        where_columns, fields, recent, seen, results):
     """Take events from `start` on; returns the number of the first that was not taken: one of a
-    person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`."""
-    raw, numbers, doubles, sizes, offsets = b.raw, b.numbers, b.doubles, b.sizes, b.offsets
-    usable, items, first_item, last_item = b.usable, b.items, b.first, b.last
-    u8, u16, i64, dirty, armed, waits = v.u8, v.u16, v.i64, v.dirty, v.armed, v.waits
-    types, starts, ops, reads, decides = (person.types, person.op_starts, person.ops,
-                                          person.reads, person.decides)
-    rule_starts, steps, compared = segments.starts, segments.steps, segments.numbers
-    watched, crossings = segments.watched, segments.crossings
-    table, told_starts = interests.table, interests.starts
-    told_steps, told_numbers = interests.steps, interests.numbers
-    fields = np.zeros(len(where_columns), np.int64)
+    person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`.
+
+    where_columns, fields   columns that features filter by, and room for their hashes
+    recent                  event ids that a row remembers
+    """
+    raw, numbers, sizes, offsets = b.raw, b.numbers, b.sizes, b.offsets
     for n in range(start, len(offsets)):
-        if not usable[n]:
+        if not b.usable[n]:
             return n
         at, size = numbers[n, f.profile_id], sizes[n, f.profile_id]
         h = hash64(raw, at, size)
         slot = find(ix, raw, at, size, h)
-        if slot >= 0 and waits[slot]:
+        if slot >= 0 and v.waits[slot]:
             return n
         if _is_repeat(seen.offset, seen.sequence, numbers[n, f.origin_partition],
                       numbers[n, f.origin_offset], numbers[n, f.origin_sequence]):
             continue
         if slot < 0:
             slot = insert(ix, raw, at, size, h)
-        offset = offsets[n]
-        if offset < i64[slot, 0]:
+        if offsets[n] < v.i64[slot, 0]:
             continue
         results.slot[n] = slot
-        if _heard(i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
-            results.says[n] = DUPLICATE
-            waits[slot] = 1
-            continue
-        i64[slot, 0] = offset + 1
-        dirty[slot] = 1
-        if not numbers[n, f.purposes] & _PERSONALISE:
-            continue
-        event_type = hash64(raw, numbers[n, f.event_type], sizes[n, f.event_type])
-        for k in range(len(where_columns)):
-            fields[k] = np.int64(hash64(raw, numbers[n, where_columns[k]],
-                                        sizes[n, where_columns[k]]))
-        t, event_ms, value = type_of(types, event_type), numbers[n, f.event_ms], numbers[
-            n, f.value_micros]
-        quantity = np.int64(np.floor(doubles[n, f.quantity] * 1000.0 + 0.5))
-        update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, offset, value,
-               quantity, fields, items, first_item[n], last_item[n])
-        tenant = hash64(raw, numbers[n, f.tenant], sizes[n, f.tenant])
-        i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
-        now_ms = max(i64[slot, _NEWEST], event_ms)
-        i64[slot, _NEWEST] = now_ms
-        # Neither the event nor the time that passed can have moved the person: then they stay.
-        before = i64[slot, _MASK]
-        if decides[t] or 0 < armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED:
-            results.armed_ms[n] = _restate(rule_starts, steps, compared, watched, crossings,
-                                           reads, u8, u16, i64, armed, slot, now_ms)
-        mask = i64[slot, _MASK]
-        results.before[n], results.after[n] = before, mask
-        if mask:
-            _share(mask, group_slots[_row_of(tenants, tenant)], group.op_starts, group.ops, gv.u8,
-                   gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, items,
-                   first_item[n], last_item[n])
-        is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
-        is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
-        if is_news or _listens(table, told_starts, told_steps, told_numbers, np.int64(tenant),
-                               np.int64(event_type), reads, u8, u16, i64, slot, now_ms):
-            results.says[n] = EVENT
-            waits[slot] = 1
+        if _heard(v.i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
+            says = DUPLICATE
+        else:
+            says = _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants,
+                          interests, where_columns, fields, results)
+        if says != NOTHING:
+            results.says[n] = says
+            v.waits[slot] = 1
     return len(offsets)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def single_items(raw, numbers, sizes, item_field, items, first, last):
     """Hash the one item of each event; events without one have an empty range."""
     for n in range(len(first)):
@@ -278,7 +282,7 @@ def single_items(raw, numbers, sizes, item_field, items, first, last):
             last[n] = n + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def regroup(person, v, slot, segments, at_ms):
     """(segments before, after) of one person whom time alone may have moved; the row is changed."""
     i64 = v.i64
@@ -289,14 +293,14 @@ def regroup(person, v, slot, segments, at_ms):
     return before, i64[slot, _MASK]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def lapse_after(person, v, slot, segments, at_ms):
     """The next moment after `at_ms` at which time alone may move the person; EVER_MS: none."""
     return next_change(person.reads, v.u8, v.u16, v.i64, slot, segments.watched,
                        segments.crossings, max(at_ms, v.i64[slot, _NEWEST]))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def arm_all(person, v, slots, segments, at_ms, due_ms):
     """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never)."""
     for n in range(len(slots)):
@@ -305,7 +309,7 @@ def arm_all(person, v, slots, segments, at_ms, due_ms):
             v.armed[slots[n]] = due_ms[n] = moment
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hash_column(raw, numbers, sizes, rows, field, hashes):
     """Hash the texts of one column in the records `rows`."""
     for n in range(len(rows)):

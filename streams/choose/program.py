@@ -52,6 +52,7 @@ class Program:
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
+        self._where_hashes = np.zeros(len(asked), np.int64)
         self._item, self._lines = at["item_id"], at["lines_json"]
         self._where = np.array([at[name] for name in asked], np.int64)
 
@@ -97,7 +98,7 @@ class Program:
         return kernel.run(
             start, batch, self.fields, tables.people.index.arrays, tables.people.views,
             self.person, self.moving, self.group, tables.groups.views, groups.slots, groups.tenants,
-            interests, self._where, self.people.recent_ids, seen, results)
+            interests, self._where, self._where_hashes, self.people.recent_ids, seen, results)
 
     def interests(self, told: Sequence[Told]) -> kernel.Interests:
         """For the kernel: who listens to which event type ('*': all) while what holds."""

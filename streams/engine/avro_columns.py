@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
+
+from streams.engine.compiling import compiled
 
 _LONG, _DOUBLE, _TEXT, _BOOL = range(4)
 _CODES = {"long": _LONG, "int": _LONG, "double": _DOUBLE, "string": _TEXT, "bytes": _TEXT,
@@ -34,7 +36,7 @@ class Columns(NamedTuple):
     plain: npt.NDArray[np.bool_]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _varint(raw, at, end):
     """(number, next position or -1): zigzag, at most ten bytes."""
     number, shift = uint64(0), uint64(0)
@@ -48,7 +50,7 @@ def _varint(raw, at, end):
     return np.int64(0), -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _record(raw, at, end, codes, numbers, sizes):
     """Read one record into its row of numbers; (read to its last byte, ASCII throughout)."""
     plain = True
@@ -84,7 +86,7 @@ def _record(raw, at, end, codes, numbers, sizes):
     return at == end, plain
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _records(raw, ends, prefix, codes, numbers, sizes, mine, good, plain):
     start = 0
     for n in range(len(ends)):

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from streams.engine.compiling import compiled
 from streams.engine.rows import Rows
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _push(heap, count, due_ms, slot):
     at = count
     while at > 0:
@@ -28,13 +28,13 @@ def _push(heap, count, due_ms, slot):
     heap[at, 0], heap[at, 1] = due_ms, slot
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _push_all(heap, count, due_ms, slots):
     for n in range(len(due_ms)):
         _push(heap, count + n, due_ms[n], slots[n])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pop(heap, count):
     """Remove the root of a heap of `count` entries."""
     due_ms, slot = heap[count - 1, 0], heap[count - 1, 1]
@@ -50,7 +50,7 @@ def _pop(heap, count):
     heap[at, 0], heap[at, 1] = due_ms, slot
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pop_earliest(heap, count, armed, limit_ms, found):
     """Take the entries of the earliest moment up to `limit_ms`; (entries left, slots found)."""
     taken, moment = 0, np.int64(-1)

@@ -8,14 +8,16 @@ that are theirs.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
+
+from streams.engine.compiling import compiled
 
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xFF51AFD7ED558CCD)
 _K2 = np.uint64(0xC4CEB9FE1A85EC53)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _mix(h):
     """MurmurHash3's 64-bit finaliser (Appleby, public domain)."""
     h ^= h >> uint64(33)
@@ -25,7 +27,7 @@ def _mix(h):
     return h ^ (h >> uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hash64(raw, start, size):
     """Hash of `raw[start:start + size]` (uint8 array), never 0: 0 marks an empty place."""
     h = _SEED ^ uint64(size)

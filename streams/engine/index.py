@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
 
+from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64
 
 _EMPTY, _GONE = -1, -2
@@ -33,7 +34,7 @@ class Places(NamedTuple):
     meta: npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def find(ix, raw, start, size, h):
     """The slot of the key `raw[start:start + size]` with hash `h`, or -1."""
     mask = len(ix.places) - 1
@@ -53,7 +54,7 @@ def find(ix, raw, start, size, h):
         place = (place + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def insert(ix, raw, start, size, h):
     """A slot for a key that `find` does not know. `reserve` has made room."""
     mask = len(ix.places) - 1
@@ -65,7 +66,8 @@ def insert(ix, raw, start, size, h):
     ix.meta[FREE] -= 1
     slot = ix.free[ix.meta[FREE]]
     at = ix.meta[USED]
-    ix.arena[at:at + size] = raw[start:start + size]
+    for i in range(size):
+        ix.arena[at + i] = raw[start + i]
     ix.meta[USED] = at + size
     ix.places[place] = slot
     ix.hashes[slot], ix.starts[slot], ix.sizes[slot] = h, at, size
@@ -73,17 +75,17 @@ def insert(ix, raw, start, size, h):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _find_key(ix, raw):
     return find(ix, raw, 0, len(raw), hash64(raw, 0, len(raw)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _insert_key(ix, raw):
     return insert(ix, raw, 0, len(raw), hash64(raw, 0, len(raw)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _remove(ix, slot):
     mask = len(ix.places) - 1
     place = np.int64(ix.hashes[slot] & uint64(mask))
@@ -97,7 +99,7 @@ def _remove(ix, slot):
     ix.meta[GONE] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _refill(ix):
     """Place every slot anew in an empty table."""
     mask = len(ix.places) - 1
@@ -110,7 +112,7 @@ def _refill(ix):
     ix.meta[GONE] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pack(ix, arena):
     """Copy the keys of live slots into `arena`, close together."""
     at = 0
@@ -118,7 +120,8 @@ def _pack(ix, arena):
         size = ix.sizes[slot]
         if size >= 0:
             start = ix.starts[slot]
-            arena[at:at + size] = ix.arena[start:start + size]
+            for i in range(size):
+                arena[at + i] = ix.arena[start + i]
             ix.starts[slot] = at
             at += size
     return at

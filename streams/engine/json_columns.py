@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
 
 from streams.engine.avro_columns import Columns
+from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64, hash_of
 
 TEXT, WHOLE = 0, 1
@@ -27,14 +28,14 @@ _ENDS_TEXT = np.array([byte < 0x20 or byte >= 0x80 or byte in (_QUOTE, _BACKSLAS
                        for byte in range(256)])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _skip(raw, at, end):
     while at < end and (raw[at] == 0x20 or raw[at] == 0x0A or raw[at] == 0x0D or raw[at] == 0x09):
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _text(raw, at, end):
     """`at` is behind the opening quote; where the closing one stands, or -1."""
     for i in range(uint64(at), uint64(end)):      # unsigned: no index can count from the end
@@ -43,7 +44,7 @@ def _text(raw, at, end):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _number(raw, at, end):
     """(whole number, next position or -1, is it whole): the grammar of RFC 8259, section 6."""
     negative = raw[at] == _MINUS
@@ -69,7 +70,7 @@ def _number(raw, at, end):
     return (-number if negative else number), at, whole
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _word(raw, at, end):
     """Behind true, false or null; -1 when it is none of them."""
     if at + 4 <= end and raw[at + 1] == 0x72 and raw[at + 2] == 0x75 and raw[at + 3] == 0x65 and (
@@ -84,7 +85,7 @@ def _word(raw, at, end):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _value(raw, at, end, f, kinds, numbers, sizes):
     """Read one value, into field `f` when that is one of ours; the position behind it, or -1."""
     if raw[at] == _QUOTE:
@@ -104,7 +105,7 @@ def _value(raw, at, end, f, kinds, numbers, sizes):
     return _word(raw, at, end) if f < 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _object(raw, at, end, names, kinds, numbers, sizes):
     """Read one object that fills raw[at:end]; True when all fields were there, once each."""
     at = _skip(raw, at, end)
@@ -157,7 +158,7 @@ def _object(raw, at, end, names, kinds, numbers, sizes):
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _objects(raw, ends, names, kinds, numbers, sizes, good):
     start = 0
     for n in range(len(ends)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from streams.choose.features.layout import (
     EVER_MS,
@@ -38,19 +37,21 @@ from streams.choose.features.layout import (
     READ_VARIANCE,
 )
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.engine.compiling import compiled
+from streams.engine.whole import divided
 from streams.kernel.moments import DAY_MS, HOUR_MS
 
 NO_AGE = -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _span(head, tiles, tile_ms, at_ms):
     """First and last tile of the window that ends at `at_ms`, of those that the ring still has."""
-    now = at_ms // tile_ms
+    now = divided(at_ms, tile_ms)
     return max(now - tiles + 1, head - tiles + 1), min(now, head)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _total(i64, slot, at, tiles, tile_ms, at_ms):
     first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     base, total = at // 8 + 1, np.int64(0)
@@ -58,14 +59,14 @@ def _total(i64, slot, at, tiles, tile_ms, at_ms):
         for j in range(tiles):
             total += i64[slot, base + j]
         return total
-    j = first % tiles                          # one division: the rest goes round by itself
+    j = first - divided(first, tiles) * tiles     # one division: the rest goes round by itself
     for _ in range(first, last + 1):
         total += i64[slot, base + j]
         j = j + 1 if j + 1 < tiles else 0
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _total16(u16, i64, slot, at, tiles, tile_ms, at_ms):
     first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     base, total = (at + 8) // 2, np.int64(0)
@@ -73,14 +74,14 @@ def _total16(u16, i64, slot, at, tiles, tile_ms, at_ms):
         for j in range(tiles):
             total += u16[slot, base + j]
         return total
-    j = first % tiles
+    j = first - divided(first, tiles) * tiles
     for _ in range(first, last + 1):
         total += u16[slot, base + j]
         j = j + 1 if j + 1 < tiles else 0
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _extreme(i64, slot, at, tiles, tile_ms, at_ms, least):
     first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     found = np.int64(0)
@@ -91,7 +92,7 @@ def _extreme(i64, slot, at, tiles, tile_ms, at_ms, least):
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decayed(i64, slot, at, tiles, tile_ms, half_life_ms, at_ms):
     """Weights fall from each event on; what lies after `at_ms` in its own tile counts as now."""
     first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
@@ -102,7 +103,7 @@ def _decayed(i64, slot, at, tiles, tile_ms, half_life_ms, at_ms):
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _distinct(u8, i64, slot, at, tile_ms, window_ms, at_ms):
     """Exact while the set holds all items of the window, else the estimate of the registers."""
     inside, kept = 0, 0
@@ -130,14 +131,14 @@ def _distinct(u8, i64, slot, at, tile_ms, window_ms, at_ms):
     return max(math.floor(estimate + 0.5), float(inside))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(rd, u8, u16, i64, slot, f, at_ms):
     if rd[f, R_WIDTH16]:
         return _total16(u16, i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
     return _total(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _moments(rd, u8, u16, i64, slot, f, at_ms):
     """(value, has one) of a mean or a variance, from rings of sums and counts."""
     tiles, tile_ms = rd[f, R_TILES], rd[f, R_TILE_MS]
@@ -155,7 +156,7 @@ def _moments(rd, u8, u16, i64, slot, f, at_ms):
     return max(square - mean * mean, 0.0), True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _of_times(rd, u8, u16, i64, slot, f, at_ms):
     """(value, has one) of what is read from first and last time and the number of events."""
     w = rd[f, R_TIMES] // 8
@@ -170,7 +171,7 @@ def _of_times(rd, u8, u16, i64, slot, f, at_ms):
     return i64[slot, rd[f, R_A] // 8 + 2] / rd[f, R_SCALE], last != 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _value(rd, u8, u16, i64, slot, f, at_ms):
     how = rd[f, R_HOW]
     if how == READ_COUNT:
@@ -195,7 +196,7 @@ def _value(rd, u8, u16, i64, slot, f, at_ms):
     return _of_times(rd, u8, u16, i64, slot, f, at_ms)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def read(rd, u8, u16, i64, slot, f, at_ms):
     """(value, has one, age in ms or NO_AGE) of feature `f` as of `at_ms`.
 
@@ -211,7 +212,7 @@ def read(rd, u8, u16, i64, slot, f, at_ms):
     return _plain(rd, u8, u16, i64, slot, f, at_ms)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _plain(rd, u8, u16, i64, slot, f, at_ms):
     last = i64[slot, rd[f, R_TIMES] // 8 + 1]
     age = NO_AGE if last == 0 else max(0, at_ms - last)
@@ -221,7 +222,7 @@ def _plain(rd, u8, u16, i64, slot, f, at_ms):
     return value, has, age
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def read_all(rd, u8, u16, i64, slot, at_ms, values, ages):
     """Fill `values` (nan: none) and `ages` for every feature."""
     for f in range(len(rd)):
@@ -230,7 +231,7 @@ def read_all(rd, u8, u16, i64, slot, at_ms, values, ages):
         ages[f] = age
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_of_ring(rd, u8, u16, i64, slot, f, at_ms):
     """When the oldest tile that holds anything leaves the window; EVER_MS: never."""
     at, tiles, tile_ms = rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS]
@@ -238,7 +239,7 @@ def _next_of_ring(rd, u8, u16, i64, slot, f, at_ms):
     if head == 0:
         return EVER_MS
     first, _ = _span(head, tiles, tile_ms, at_ms)
-    j = first % tiles
+    j = first - divided(first, tiles) * tiles
     for tile in range(first, head + 1):
         held = (u16[slot, (at + 8) // 2 + j] != 0 if rd[f, R_WIDTH16]
                 else i64[slot, at // 8 + 1 + j] != 0)
@@ -248,7 +249,7 @@ def _next_of_ring(rd, u8, u16, i64, slot, f, at_ms):
     return EVER_MS
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_of_set(rd, u8, u16, i64, slot, f, at_ms):
     """When the oldest item inside the window leaves it, or a tile of the estimate does."""
     found, window_ms, inside = np.int64(EVER_MS), rd[f, R_WINDOW_MS], 0
@@ -260,10 +261,10 @@ def _next_of_set(rd, u8, u16, i64, slot, f, at_ms):
     if inside < EXACT_DISTINCT_MAX:
         return found
     tile_ms = rd[f, R_TILE_MS]
-    return min(found, (at_ms // tile_ms + 1) * tile_ms)
+    return min(found, (divided(at_ms, tile_ms) + 1) * tile_ms)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
     """When feature `f`, left alone, reaches `number`: times since go up, decayed sums go down."""
     if rd[f, R_HOW] == READ_SINCE:
@@ -278,7 +279,7 @@ def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
     return np.int64(EVER_MS)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
     """The next moment after `at_ms` at which time alone may change a watched feature; EVER_MS.
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
 
 from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, Layout
 from streams.choose.features.reading import read
+from streams.engine.compiling import compiled
 from streams.kernel.errors import KairosError
 from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT = range(5)
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF = range(7)
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,21 @@ def _emit(rule: Condition, layout: Layout, segments: list[str],
     elif rule.op == "segment":
         steps.append((_SEGMENT, segments.index(rule.name), 0, 0.0))
     else:
-        # Pairwise, so that the stack of truths stays shallow however long a list is.
+        # Pairwise, so that the stack of truths stays shallow however long a list is; and what
+        # cannot change the answer any more is jumped over.
         code = {"all": _ALL, "any": _ANY, "not": _NOT}[rule.op]
         for n, part in enumerate(rule.parts):
+            jump = len(steps)
+            if n:
+                steps.append((_UNLESS if code == _ALL else _IF, 0, 0, 0.0))
             _emit(part, layout, segments, steps, depth + 1)
             if n or code == _NOT:
                 steps.append((code, 0, 0, 0.0))
+            if n:
+                steps[jump] = (steps[jump][0], len(steps), 0, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _compares(compare, value, number):
     if compare == 0:
         return value >= number
@@ -96,14 +103,19 @@ def _compares(compare, value, number):
     return value == number
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask):
     """The truth of one rule as of `at_ms`, for a member of the segments in `mask`."""
     stack = uint64(0)
     one = uint64(1)
-    for s in range(first, last):
+    s = first - 1
+    while s + 1 < last:
+        s += 1
         step = steps[s, 0]
-        if step == _FEATURE:
+        if step in (_UNLESS, _IF):
+            if (stack & one) == (one if step == _IF else uint64(0)):
+                s = steps[s, 1] - 1
+        elif step == _FEATURE:
             value, has, _ = read(rd, u8, u16, i64, slot, steps[s, 1], at_ms)
             truth = has and _compares(steps[s, 2], value, numbers[s])
             stack = (stack << one) | (one if truth else uint64(0))
@@ -121,7 +133,7 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask)
     return (stack & one) == one
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms):
     """Bit r is set when rule r holds; a rule may ask for those before it."""
     mask = np.int64(0)

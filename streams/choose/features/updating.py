@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 
 from streams.choose.features.layout import (
     DECAY_ONE,
@@ -42,12 +42,14 @@ from streams.choose.features.layout import (
     VALUE_SQ,
 )
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.engine.compiling import compiled
+from streams.engine.whole import divided
 
 _TILE16_MAX = 65_535
 _GREATEST = (1 << 63) - 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def type_of(types, event_type):
     """Position of an event type's hash among those that features name; 0: none of them."""
     for t in range(len(types)):
@@ -56,7 +58,7 @@ def type_of(types, event_type):
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units):
     if adds == VALUE:
         return value_micros
@@ -68,7 +70,7 @@ def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units
     if adds == QUANTITY_SQ:
         return quantity * quantity
     if adds in (DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY):
-        weight = np.exp2((event_ms % tile_ms) / half_life_ms)
+        weight = np.exp2((event_ms - divided(event_ms, tile_ms) * tile_ms) / half_life_ms)
         if adds == DECAY_ONE:
             return np.int64(math.floor(weight * units + 0.5))
         return np.int64(math.floor(
@@ -76,7 +78,7 @@ def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units
     return np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _open(i64, slot, head_at, tile, tiles):
     """Move a ring of 64-bit tiles on so that it holds `tile`; False when it lies behind it."""
     head = i64[slot, head_at]
@@ -88,7 +90,7 @@ def _open(i64, slot, head_at, tile, tiles):
     return tile > head - tiles
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _plus(a, b):
     """a + b, or the greatest or least number there is: a full tile never changes its sign."""
     if b > 0 and a > _GREATEST - b:
@@ -98,7 +100,7 @@ def _plus(a, b):
     return a + b
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add16(u16, i64, slot, at, tile, tiles):
     head_at, first = at // 8, (at + 8) // 2
     head = i64[slot, head_at]
@@ -108,11 +110,12 @@ def _add16(u16, i64, slot, at, tile, tiles):
         i64[slot, head_at] = tile
     elif tile <= head - tiles:
         return
-    if u16[slot, first + tile % tiles] < _TILE16_MAX:
-        u16[slot, first + tile % tiles] += 1
+    where = first + tile - divided(tile, tiles) * tiles
+    if u16[slot, where] < _TILE16_MAX:
+        u16[slot, where] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _times(i64, slot, w, event_ms):
     if i64[slot, w] == 0 or event_ms < i64[slot, w]:
         i64[slot, w] = event_ms
@@ -120,7 +123,7 @@ def _times(i64, slot, w, event_ms):
     i64[slot, w + 2] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep_number(i64, slot, w, event_ms, offset, number, last):
     """The number of the first or last event; of two at one time the offset decides."""
     kept_ms, kept_offset = i64[slot, w], i64[slot, w + 1] - 1
@@ -129,7 +132,7 @@ def _keep_number(i64, slot, w, event_ms, offset, number, last):
         i64[slot, w], i64[slot, w + 1], i64[slot, w + 2] = event_ms, offset + 1, number
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _remember_item(i64, slot, w, item, event_ms):
     """Keep the newest time of each item, of the newest EXACT_DISTINCT_MAX items, newest first.
 
@@ -159,7 +162,7 @@ def _remember_item(i64, slot, w, item, event_ms):
     i64[slot, w + 2 * j], i64[slot, w + 2 * j + 1] = event_ms, np.int64(item)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _estimate_item(u8, i64, slot, at, tile, item):
     """HyperLogLog registers a tile. Source: Flajolet, Fusy, Gandouet, Meunier, AofA 2007."""
     head_at, first = at // 8, at + 8
@@ -167,7 +170,8 @@ def _estimate_item(u8, i64, slot, at, tile, item):
     if tile > head:
         for t in range(max(head + 1, tile - HLL_TILES + 1), tile + 1):
             base = first + (t % HLL_TILES) * HLL_REGISTERS
-            u8[slot, base:base + HLL_REGISTERS] = 0
+            for r in range(HLL_REGISTERS):
+                u8[slot, base + r] = 0
         i64[slot, head_at] = tile
     elif tile <= head - HLL_TILES:
         return
@@ -181,7 +185,7 @@ def _estimate_item(u8, i64, slot, at, tile, item):
         u8[slot, register] = rank
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _extreme(i64, slot, at, tile, tiles, number, kind):
     """Least or greatest number a tile, kept plus one above its sign so that 0 means none."""
     if not _open(i64, slot, at // 8, tile, tiles):
@@ -193,7 +197,7 @@ def _extreme(i64, slot, at, tile, tiles, number, kind):
         i64[slot, where] = shifted
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_micros, quantity,
            fields, items, first_item, last_item):
     """Take one event into row `slot`.
@@ -209,23 +213,23 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
         kind, at, tile_ms, tiles = (ops[op, O_KIND], ops[op, O_AT], ops[op, O_TILE_MS],
                                     ops[op, O_TILES])
         if kind == RING16:
-            _add16(u16, i64, slot, at, event_ms // tile_ms, tiles)
+            _add16(u16, i64, slot, at, divided(event_ms, tile_ms), tiles)
         elif kind == TIMES:
             _times(i64, slot, at // 8, event_ms)
         elif kind == DISTINCT:
             for k in range(first_item, last_item):
                 _remember_item(i64, slot, at // 8, items[k], event_ms)
-                _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX, event_ms // tile_ms,
-                               items[k])
+                _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
+                               divided(event_ms, tile_ms), items[k])
         else:
             amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
                              ops[op, O_HALF_LIFE_MS], ops[op, O_UNITS])
             if kind == RING:
-                tile = event_ms // tile_ms
+                tile = divided(event_ms, tile_ms)
                 if _open(i64, slot, at // 8, tile, tiles):
-                    where = at // 8 + 1 + tile % tiles
+                    where = at // 8 + 1 + tile - divided(tile, tiles) * tiles
                     i64[slot, where] = _plus(i64[slot, where], amount)
             elif kind in (MIN, MAX):
-                _extreme(i64, slot, at, event_ms // tile_ms, tiles, amount, kind)
+                _extreme(i64, slot, at, divided(event_ms, tile_ms), tiles, amount, kind)
             elif kind in (FIRST, LAST):
                 _keep_number(i64, slot, at // 8, event_ms, offset, amount, kind == LAST)
