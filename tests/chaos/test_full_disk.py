@@ -96,13 +96,13 @@ def test_blocks_that_the_system_cuts_short_under_clickhouse_are_sent_again(
     try:
         workers.run("sink", "sink", "run")
         workers.await_ready("sink")
-        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        await_landed(stack, workers)
         with full_disk(daemon.pid, 2_000):
             _decide(stack, 3_000)
             until(lambda: "its disk is nearly full" in workers.said("sink"), "the sink says it",
                   workers)
             assert not landed(stack)
-        until(lambda: landed(stack), "everything is in ClickHouse", workers)
+        await_landed(stack, workers)
         assert "going on after" in workers.said("sink")
         codes = workers.stop()
     finally:
