@@ -175,3 +175,39 @@ def test_inserts_at_the_same_time_are_each_in_or_refused(tmp_path: Path) -> None
         stored = {int(line) for line in engine.sql("SELECT DISTINCT block FROM kept").split()}
         assert stored.isdisjoint(large)
         assert stored >= {block for block in small if not codes[block]}
+
+
+KINDS = {
+    "plain": ("a Int64, s String", "MergeTree ORDER BY a"),
+    "wide": ("a Int64, s String", "MergeTree ORDER BY a SETTINGS min_bytes_for_wide_part = 0"),
+    "projected": ("a Int64, s String, PROJECTION p (SELECT s, count() GROUP BY s)",
+                  "MergeTree ORDER BY a SETTINGS min_bytes_for_wide_part = 0"),
+    "indexed": ("a Int64, s String, INDEX i s TYPE bloom_filter, INDEX m s TYPE minmax",
+                "MergeTree ORDER BY a"),
+    "nested": ("a Int64, s String, m Map(String, Int64) DEFAULT map('x', a), "
+               "n Nullable(String) DEFAULT NULL, l LowCardinality(String) DEFAULT s, "
+               "j JSON DEFAULT '{\"x\": 1}', r Array(Array(String)) DEFAULT [[s]]",
+               "MergeTree ORDER BY a SETTINGS min_bytes_for_wide_part = 0"),
+    "expiring": ("a Int64, s String, d DateTime DEFAULT now()",
+                 "MergeTree ORDER BY a TTL d + INTERVAL 1 DAY"),
+    "split": ("a Int64, s String", "ReplacingMergeTree PARTITION BY a % 3 ORDER BY a"),
+    "unsorted": ("a Int64, s String", "MergeTree ORDER BY tuple()")}
+
+
+def test_whole_parts_of_every_kind_are_left_alone(tmp_path: Path) -> None:
+    """Whatever stands in a part beside its columns, and whatever made it."""
+    with serving(tmp_path / "home") as engine:
+        for name, (columns, made) in KINDS.items():
+            engine.sql(f"CREATE TABLE {name} ({columns}) ENGINE = {made}")
+            more = (f"INSERT INTO {name} (a, s) SELECT number + {{0}}, toString(number % 7) "
+                    "FROM numbers(1000)")
+            for at in (0, 1000, 2000):
+                engine.sql(more.format(at))
+            engine.sql(f"OPTIMIZE TABLE {name} FINAL")
+            engine.sql(f"ALTER TABLE {name} DELETE WHERE a < 10", mutations_sync="2")
+            engine.sql(f"ALTER TABLE {name} ADD COLUMN late String DEFAULT 'x'")
+            engine.sql(f"ALTER TABLE {name} UPDATE late = 'y' WHERE a = 10", mutations_sync="2")
+            engine.sql(more.format(3000))
+            assert engine.sql(f"SELECT count(), sum(a) FROM {name}") == "3990\t7997955"
+        assert engine.sql("SELECT count() FROM system.detached_parts") == "0"
+        assert "cut" not in engine.log()
