@@ -45,8 +45,8 @@ from streams.choose.features.spec import EXACT_DISTINCT_MAX
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
 
-_TILE16_MAX = 65_535
-_GREATEST = (1 << 63) - 1
+TILE16_MAX = 65_535
+GREATEST = (1 << 63) - 1
 
 
 @compiled
@@ -93,10 +93,10 @@ def _open(i64, slot, head_at, tile, tiles):
 @compiled
 def _plus(a, b):
     """a + b, or the greatest or least number there is: a full tile never changes its sign."""
-    if b > 0 and a > _GREATEST - b:
-        return _GREATEST
-    if b < 0 and a < -_GREATEST - b:
-        return -_GREATEST
+    if b > 0 and a > GREATEST - b:
+        return GREATEST
+    if b < 0 and a < -GREATEST - b:
+        return -GREATEST
     return a + b
 
 
@@ -111,7 +111,7 @@ def _add16(u16, i64, slot, at, tile, tiles):
     elif tile <= head - tiles:
         return
     where = first + tile - divided(tile, tiles) * tiles
-    if u16[slot, where] < _TILE16_MAX:
+    if u16[slot, where] < TILE16_MAX:
         u16[slot, where] += 1
 
 
