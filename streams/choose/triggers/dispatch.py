@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from streams.choose import watches
-from streams.choose.triggers import absence, edge, event, score, sequence
+from streams.choose.triggers import absence, date, edge, event, schedule, score, sequence
 from streams.choose.triggers.moment import Moment, Person
 from streams.playbooks.model import Playbook
 
@@ -22,11 +22,12 @@ OnWatermark = Callable[[Playbook, dict[str, Any], int, int, int], list[Moment]]
 _ON_EVENT: Final[dict[str, OnEvent]] = {
     "absence": absence.on_event, "recency": absence.on_event, "event": event.on_event,
     "edge": edge.on_event, "score": score.on_event,
-    "sequence": sequence.on_event,
+    "sequence": sequence.on_event, "date": date.on_event, "schedule": schedule.on_event,
 }
 _ON_WATERMARK: Final[dict[str, OnWatermark]] = {
     "absence": absence.on_watermark, "recency": absence.on_watermark,
-    "sequence": sequence.on_watermark,
+    "sequence": sequence.on_watermark, "date": date.on_watermark,
+    "schedule": schedule.on_watermark,
 }
 
 
