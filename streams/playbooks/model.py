@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 TriggerKind = Literal["event", "edge", "absence", "recency", "score", "segment", "sequence",
-                      "schedule", "date"]
+                      "schedule", "date", "back_in_stock", "price_drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Trigger:
               (or anything, when empty) within `within_ms` before
     date      at `minute` of the day that lies `shift_days` after the date in `property` of `event`;
               before it, when negative
+    back_in_stock, price_drop (by the share `at_least`)   an item that the person was last seen with
+              in one of `events`, at most `within_ms` before, and has not bought (`without`) since
     segment   the person enters `segment`, or leaves it when `enters` is False
 
     `zone` is a time zone's name, or `person` for that of each person, or `otherwise` where that is
@@ -83,6 +85,7 @@ class Trigger:
     shift_days: int = 0
     zone: str = ""
     otherwise: str = ""
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class Features:
             return _union(self._moves(name, up=weight >= 0) for name, weight in trigger.weights)
         if trigger.kind == "schedule" and not trigger.event:
             return None
-        named = (trigger.event, trigger.without, *(step.event for step in trigger.steps))
+        named = (trigger.event, trigger.without, *trigger.events,
+                 *(step.event for step in trigger.steps))
         return frozenset(filter(None, named))
 
     def _makes(self, condition: Condition, wanted: bool) -> frozenset[str] | None:
