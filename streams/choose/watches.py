@@ -9,7 +9,8 @@ Time     a watch is ripe when the watermark has passed its deadline. What happen
          when anybody looked
 
 An anchor that comes before the deadline of the one before re-arms the watch: both are one chain,
-and only the last anchor of a chain can fire. `recency` is a watch on an event by itself: purchase,
+and only the last anchor of a chain can fire. What is kept is bounded; a bound may lose a watch, it
+never lets one fire that was cancelled. `recency` is a watch on an event by itself: purchase,
 then no purchase for as long as the person usually takes.
 """
 
@@ -18,8 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from streams.kernel.moments import DAY_MS
+
 ANCHORS_MAX = 24        # per object; older ones of a chain only add items
 OBJECTS_MAX = 32        # per playbook and person
+LATE_MS = DAY_MS        # how much later than a cancellation an anchor before it is still taken
 ITEMS_MAX = 5
 
 # An anchor as it is kept: [event_ms, deadline_ms, event_id, [items]].
@@ -40,14 +44,17 @@ class Ripe:
 def anchor(kept: dict[str, Any], *, object_id: str, event_ms: int, within_ms: int, event_id: str,
            items: tuple[str, ...]) -> int:
     """Take an anchoring event into `kept`; returns the deadline that it sets."""
+    deadline_ms = event_ms + within_ms
+    if event_ms <= kept.get("c", -1):        # what cancels it may have been dropped
+        return deadline_ms
     objects: dict[str, list[Anchor]] = kept.setdefault("a", {})
     anchors = objects.setdefault(object_id, [])
-    deadline_ms = event_ms + within_ms
     anchors.append([event_ms, deadline_ms, event_id, list(items[:ITEMS_MAX])])
     anchors.sort(key=lambda a: (a[0], a[2]))
     del anchors[:-ANCHORS_MAX]
     if len(objects) > OBJECTS_MAX:
         oldest = min(objects, key=lambda o: (objects[o][-1][0], o))
+        kept["c"] = max(kept.get("c", -1), objects[oldest][-1][0])
         del objects[oldest]
     return deadline_ms
 
@@ -58,9 +65,30 @@ def cancel(kept: dict[str, Any], *, object_id: str, event_ms: int) -> None:
     times = objects.setdefault(object_id, [])
     times.append(event_ms)
     times.sort()
-    del times[:-ANCHORS_MAX]
+    if len(times) > ANCHORS_MAX:
+        _drop(kept, object_id, times[-ANCHORS_MAX - 1])
+    anchors: dict[str, list[Anchor]] = kept.get("a", {})
     if len(objects) > OBJECTS_MAX:
-        del objects[min(objects, key=lambda o: (objects[o][-1], o))]
+        idle = min(objects, key=lambda o: (o in anchors or not o, objects[o][-1], o))
+        _drop(kept, idle, objects[idle][-1])
+    old_ms = min([event_ms - LATE_MS, *(chain[0][0] for chain in anchors.values())]) - 1
+    for other in [o for o, found in objects.items() if found[0] <= old_ms]:
+        _drop(kept, other, old_ms)
+
+
+def _drop(kept: dict[str, Any], object_id: str, upto_ms: int) -> None:
+    """Forget cancellations up to `upto_ms`, and with them every watch that they may have ended,
+    told already or still to be told."""
+    kept["c"] = max(kept.get("c", -1), upto_ms)
+    times: dict[str, list[int]] = kept["x"]
+    anchors: dict[str, list[Anchor]] = kept.get("a", {})
+    times[object_id] = [ms for ms in times[object_id] if ms > upto_ms]
+    if not times[object_id]:
+        del times[object_id]
+    for each in [object_id] if object_id else list(anchors):
+        anchors[each] = [a for a in anchors.get(each, ()) if a[0] > upto_ms]
+        if not anchors[each]:
+            del anchors[each]
 
 
 def next_deadline_ms(kept: dict[str, Any]) -> int | None:
@@ -123,6 +151,8 @@ def _forget(kept: dict[str, Any], watermark_ms: int) -> None:
     floor = min([watermark_ms, *waiting])
     times = {o: [ms for ms in found if ms >= floor] for o, found in kept.get("x", {}).items()}
     kept["x"] = {o: found for o, found in times.items() if found}
+    if kept.get("c", -1) <= watermark_ms:
+        kept.pop("c", None)
     for part in ("a", "x"):
         if not kept.get(part):
             kept.pop(part, None)

@@ -25,6 +25,7 @@ from streams.playbooks.shapes import (
     Share,
     Span,
     Text,
+    Zone,
 )
 from streams.playbooks.source import Spot
 
@@ -65,6 +66,11 @@ _CONDITION: Final[dict[str, Fields]] = {
 
 _STEP: Final = Either(_EVENT, Fields({"not": Key(_EVENT, "this does not happen", True)}))
 
+_ZONE: Final = {
+    "zone": Key(Zone("person"), "by whose clock: a time zone like Europe/Berlin, or person (when "
+                "left out) for each person's own"),
+    "otherwise": Key(Zone(), "the zone of people whose own is not known; UTC when left out")}
+
 _TRIGGERS: Final[dict[str, Shape]] = {
     "absence": Fields({
         "after": Key(_EVENT, "the event that opens the wait", True),
@@ -93,6 +99,25 @@ _TRIGGERS: Final[dict[str, Shape]] = {
                      "last step, before the time is over", True),
         "within": Key(Span(), "all of it in this span, from the first event on", True),
         "per": Key(_OBJECT, "the object the events share; without it, the person")}),
+    "schedule": Fields({
+        "at": Key(Text("a time of day in whole quarters, like 09:00 or 17:45",
+                       "(?:[01][0-9]|2[0-3]):(?:00|15|30|45)"), "at this time", True),
+        "on": Key(ListOf(Choice(vocabulary.WEEKDAYS), least=1), "on these days; every day when "
+                  "left out"),
+        "after": Key(_EVENT, "for people who did this; anything, when left out"),
+        "seen": Key(Span(least_ms=moments.DAY_MS), "and did it within this span before; 90d when "
+                    "left out"), **_ZONE}),
+    "date": Fields({
+        "on": Key(_EVENT, "the event that carries the date", True),
+        "property": Key(Text("a property's name", "[A-Za-z_][A-Za-z0-9_.-]*", most=64),
+                        "its property that holds the date", True),
+        "before": Key(Span(least_ms=moments.DAY_MS), "this many whole days before the date"),
+        "after": Key(Span(least_ms=moments.DAY_MS), "this many whole days after it; without either "
+                     "key, on the day itself"),
+        "at": Key(Text("a time of day like 09:00", "(?:[01][0-9]|2[0-3]):[0-5][0-9]"),
+                  "at this time", True),
+        "per": Key(_OBJECT, "the object whose date it is; without it, the person has one date"),
+        **_ZONE}),
     "segment": Fields({
         "enters": Key(_SEGMENT, "the person comes into this segment"),
         "leaves": Key(_SEGMENT, "the person drops out of this segment")},

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-TriggerKind = Literal["event", "edge", "absence", "recency", "score", "segment", "sequence"]
+TriggerKind = Literal["event", "edge", "absence", "recency", "score", "segment", "sequence",
+                      "schedule", "date", "back_in_stock", "price_drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,17 @@ class Trigger:
               `rearm_below`. A feature without a value counts as 0
     sequence  `steps` in their order within `within_ms`, all of the same `per` object; `event` is
               the last that must happen
+    schedule  at `minute` of the day on `days` of the week (0: Monday), for people who did `event`
+              (or anything, when empty) within `within_ms` before
+    date      at `minute` of the day that lies `shift_days` after the date in `property` of `event`;
+              before it, when negative
+    back_in_stock, price_drop (by the share `at_least`)   an item that the person was last seen with
+              in one of `events`, at most `within_ms` before, and has not bought (`without`) since
     segment   the person enters `segment`, or leaves it when `enters` is False
 
-    `rearm` is the edge's hysteresis: it fires again only after `when` was false while `rearm` held.
+    `zone` is a time zone's name, or `person` for that of each person, or `otherwise` where that is
+    not known. `rearm` is the edge's hysteresis: it fires again only after `when` was false while
+    `rearm` held.
     """
 
     kind: TriggerKind
@@ -70,6 +79,13 @@ class Trigger:
     segment: str = ""
     enters: bool = True
     steps: tuple[Step, ...] = ()
+    minute: int = 0
+    days: tuple[int, ...] = ()
+    property: str = ""
+    shift_days: int = 0
+    zone: str = ""
+    otherwise: str = ""
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

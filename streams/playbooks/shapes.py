@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streams.kernel import moments
+from streams.kernel.local_time import zone_of
 from streams.playbooks.source import Spot
 
 
@@ -111,6 +112,24 @@ class Span:
             yield Fault(spot.line, f"{where} is {value}",
                         f"write {moments.show_span(self.least_ms)} to "
                         f"{moments.show_span(self.most_ms)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A time zone of the IANA data, or `word`. Which zones there are is the loader's to know."""
+
+    word: str = ""
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": 64}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        value = spot.value
+        known = isinstance(value, str) and (zone_of(value) is not None
+                                            or bool(self.word and value == self.word))
+        if not known:
+            yield Fault(spot.line, f"{where} '{value}' is not a time zone",
+                        f"write one like Europe/Berlin{f', or {self.word}' * bool(self.word)}")
 
 
 _PERCENT = r"[0-9]{1,2}(\.[0-9]{1,4})?%"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from streams.kernel import moments
+from streams.playbooks import vocabulary
 from streams.playbooks.conditions import parse_condition, show_condition
 from streams.playbooks.model import Condition, Step, Trigger
 from streams.playbooks.shapes import Fault
@@ -63,12 +64,36 @@ def _sequence(says: dict[str, Any]) -> Trigger:
                    steps=steps)
 
 
+def _schedule(says: dict[str, Any]) -> Trigger:
+    days = says.get("on", vocabulary.WEEKDAYS)
+    return Trigger("schedule", says.get("after", ""),
+                   within_ms=moments.parse_span(says.get("seen", "90d")), minute=_minute(says),
+                   days=tuple(sorted(vocabulary.WEEKDAYS.index(day) for day in days)),
+                   **_zone(says))
+
+
+def _date(says: dict[str, Any]) -> Trigger:
+    shift_ms = (moments.parse_span(says.get("after", "0d"))
+                - moments.parse_span(says.get("before", "0d")))
+    return Trigger("date", says["on"], per=says.get("per", ""), property=says["property"],
+                   shift_days=shift_ms // moments.DAY_MS, minute=_minute(says), **_zone(says))
+
+
+def _minute(says: dict[str, Any]) -> int:
+    hours, minutes = says["at"].split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _zone(says: dict[str, Any]) -> dict[str, Any]:
+    return {"zone": says.get("zone", "person"), "otherwise": says.get("otherwise", "UTC")}
+
+
 def _maybe(tree: object) -> Condition | None:
     return None if tree is None else condition_of(tree)
 
 
 _OF = {"absence": _absence, "event": _event, "edge": _edge, "recency": _recency, "score": _score,
-       "segment": _segment, "sequence": _sequence}
+       "segment": _segment, "sequence": _sequence, "schedule": _schedule, "date": _date}
 
 
 def rule_faults(spot: Spot) -> Iterator[Fault]:
@@ -85,6 +110,11 @@ def rule_faults(spot: Spot) -> Iterator[Fault]:
         yield from _score_rules(keys)
     if kind == "sequence":
         yield from _sequence_rules(keys["steps"])
+    if "otherwise" in keys and keys.get("zone", Spot("person", 0)).value != "person":
+        yield Fault(keys["otherwise"].line, f"trigger.{kind} goes by one clock for everybody",
+                    "leave 'otherwise' out, or write zone: person")
+    if kind == "date":
+        yield from _date_rules(keys)
 
 
 def _sequence_rules(spot: Spot) -> Iterator[Fault]:
@@ -115,6 +145,16 @@ def _score_rules(keys: dict[str, Spot]) -> Iterator[Fault]:
             yield Fault(feature.line, f"trigger.score adds up '{feature.value}' twice",
                         "write it once, with the weight of both")
         named.add(feature.value)
+
+
+def _date_rules(keys: dict[str, Spot]) -> Iterator[Fault]:
+    spans = [keys[name] for name in ("before", "after") if name in keys]
+    if len(spans) > 1:
+        yield Fault(spans[1].line, "trigger.date has before and after", "write one of them")
+    for span in spans:
+        if moments.parse_span(str(span.value)) % moments.DAY_MS:
+            yield Fault(span.line, f"trigger.date counts in days, not '{span.value}'",
+                        "write whole days, like 3d; 'at' says the time")
 
 
 def show_trigger(trigger: Trigger) -> str:
@@ -158,10 +198,30 @@ def _show_sequence(trigger: Trigger) -> str:
     return f"{steps} within {moments.show_span(trigger.within_ms)}{per}"
 
 
+def _show_schedule(trigger: Trigger) -> str:
+    days = ("every day" if len(trigger.days) == len(vocabulary.WEEKDAYS)
+            else ", ".join(vocabulary.WEEKDAYS[day] for day in trigger.days))
+    return (f"{days} at {_show_clock(trigger)}, who did {trigger.event or 'anything'} within "
+            f"{moments.show_span(trigger.within_ms)}")
+
+
+def _show_date(trigger: Trigger) -> str:
+    side = "before" if trigger.shift_days < 0 else "after"
+    when = f"{abs(trigger.shift_days)}d {side}" if trigger.shift_days else "on"
+    per = f" per {trigger.per}" if trigger.per else ""
+    return f"{when} {trigger.property} of {trigger.event}{per} at {_show_clock(trigger)}"
+
+
+def _show_clock(trigger: Trigger) -> str:
+    whose = (f"their own time (else {trigger.otherwise})" if trigger.zone == "person"
+             else trigger.zone)
+    return f"{trigger.minute // 60:02d}:{trigger.minute % 60:02d} {whose}"
+
+
 def _condition(condition: Condition | None) -> str:
     return "" if condition is None else show_condition(condition)
 
 
 _SHOW = {"absence": _show_absence, "event": _show_event, "edge": _show_edge,
          "recency": _show_recency, "score": _show_score, "segment": _show_segment,
-         "sequence": _show_sequence}
+         "sequence": _show_sequence, "schedule": _show_schedule, "date": _show_date}

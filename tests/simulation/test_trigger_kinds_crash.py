@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import test_choose_crash as mill
 from broker_model import Broker, drive
 
+from schemas import contract
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.kernel.moments import DAY_MS, MINUTE_MS
@@ -26,14 +29,34 @@ TRIGGERS = {
         Step("product_view"), Step("purchase", True), Step("cart_add"), Step("search", True))),
     "twice": Trigger("sequence", "product_view", within_ms=3 * DAY_MS, steps=(
         Step("product_view"), Step("product_view"))),
+    "at-nine-wherever-they-are": Trigger(
+        "schedule", within_ms=9 * DAY_MS, minute=9 * 60, days=(0, 1, 2, 3, 4, 5, 6),
+        zone="person", otherwise="Europe/Berlin"),
+    "before-the-day-itself": Trigger("date", "search", property="day", shift_days=-2, minute=600,
+                                     zone="Asia/Tokyo", per="item_id"),
     "welcome": Trigger("segment", segment="active"),
     "farewell": Trigger("segment", segment="active", enters=False),
 }
-PLAYBOOKS = tuple(mill.playbook(name, trigger) for name, trigger in TRIGGERS.items())
+PLAYBOOKS = tuple(replace(mill.playbook(name, trigger), expires_ms=5 * DAY_MS)
+                  for name, trigger in TRIGGERS.items())
 
 
 def logic() -> ChooseLogic:
     return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS)
+
+
+def world(seed: int) -> Broker:
+    """The mill's, of people who live somewhere and search for a day to come."""
+    broker, admitted = mill.world(seed), contract("events.admitted")
+    log = broker.logs["events.admitted", 0]
+    for n, (key, value) in enumerate(log):
+        if value is not None and admitted.is_mine(value):
+            event = admitted.decode(value)
+            day = datetime.fromtimestamp(event["event_ms"] / 1000 + 4 * 86_400, UTC).date()
+            log[n] = key, admitted.encode({
+                **event, "properties_json": f'{{"day": "{day}"}}',
+                "timezone": ("", "America/New_York", "Asia/Tokyo")[event["origin_offset"] % 3]})
+    return broker
 
 
 def result(broker: Broker, batch: int = 7) -> tuple[list[Any], dict[bytes, bytes]]:
@@ -46,11 +69,11 @@ def result(broker: Broker, batch: int = 7) -> tuple[list[Any], dict[bytes, bytes
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crash_anywhere_ends_in_the_same_decisions_and_rows(seed: int) -> None:
-    whole = mill.world(seed)
+    whole = world(seed)
     expected = result(whole)
     assert len(expected[0]) > 10
     for fuse in random.Random(seed).sample(range(whole.effects), 20):
-        broker = mill.world(seed)
+        broker = world(seed)
         broker.fuse = fuse
         assert drive(broker, logic(), 0, batch=7, checkpoint_every=2) is None
         broker.fuse = 10**9
@@ -59,14 +82,14 @@ def test_a_crash_anywhere_ends_in_the_same_decisions_and_rows(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_result_does_not_depend_on_how_the_stream_is_cut(seed: int) -> None:
-    found = [result(mill.world(seed), batch)[0] for batch in (1, 3, 1000)]
+    found = [result(world(seed), batch)[0] for batch in (1, 3, 1000)]
     assert found[0] == found[1] == found[2]
 
 
 def test_every_kind_of_trigger_decides_something_here() -> None:
-    broker = mill.world(1)
+    broker = world(1)
     result(broker)
-    contract = mill.contract("decisions.made")
-    kinds = {contract.decode(record.value)["trigger"]
-             for record in broker.records("decisions.made", 0) if contract.is_mine(record.value)}
+    made = contract("decisions.made")
+    kinds = {made.decode(record.value)["trigger"]
+             for record in broker.records("decisions.made", 0) if made.is_mine(record.value)}
     assert kinds == {trigger.kind for trigger in TRIGGERS.values()}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from streams.choose import watches
-from streams.choose.triggers import absence, edge, event, score, sequence
+from streams.choose.triggers import absence, date, edge, event, items, schedule, score, sequence
 from streams.choose.triggers.moment import Moment, Person
 from streams.playbooks.model import Playbook
 
@@ -22,26 +22,28 @@ OnWatermark = Callable[[Playbook, dict[str, Any], int, int, int], list[Moment]]
 _ON_EVENT: Final[dict[str, OnEvent]] = {
     "absence": absence.on_event, "recency": absence.on_event, "event": event.on_event,
     "edge": edge.on_event, "score": score.on_event,
-    "sequence": sequence.on_event,
+    **dict.fromkeys(items.KINDS, items.on_event),
+    "sequence": sequence.on_event, "date": date.on_event, "schedule": schedule.on_event,
 }
 _ON_WATERMARK: Final[dict[str, OnWatermark]] = {
     "absence": absence.on_watermark, "recency": absence.on_watermark,
-    "sequence": sequence.on_watermark,
+    "sequence": sequence.on_watermark, "date": date.on_watermark,
+    "schedule": schedule.on_watermark,
 }
 
 
 def on_event(playbooks: Iterable[Playbook], kept: dict[str, Any], event: dict[str, Any],
-             items: tuple[str, ...], person: Person) -> list[Moment]:
+             about: tuple[str, ...], person: Person) -> list[Moment]:
     """Let every playbook look at one event; returns the moments that it makes at once.
 
-    `kept` is the person's trigger state; changed in place.
+    `about`: the items of the event. `kept` is the person's trigger state; changed in place.
     """
     found = []
     for playbook in playbooks:
         look = _ON_EVENT.get(playbook.trigger.kind)
         if look is not None:
             own = _own(kept, playbook)
-            found += look(playbook, own, event, items, person)
+            found += look(playbook, own, event, about, person)
             _keep(kept, playbook, own)
     return found
 

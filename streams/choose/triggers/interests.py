@@ -60,7 +60,10 @@ class Features:
             return None if trigger.when is None else self._makes(trigger.when, True)
         if trigger.kind == "score":
             return _union(self._moves(name, up=weight >= 0) for name, weight in trigger.weights)
-        named = (trigger.event, trigger.without, *(step.event for step in trigger.steps))
+        if trigger.kind == "schedule" and not trigger.event:
+            return None
+        named = (trigger.event, trigger.without, *trigger.events,
+                 *(step.event for step in trigger.steps))
         return frozenset(filter(None, named))
 
     def _makes(self, condition: Condition, wanted: bool) -> frozenset[str] | None:

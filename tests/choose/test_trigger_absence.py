@@ -1,0 +1,139 @@
+"""Absence, by object: after an outage, at any pace, nobody who bought is told they forgot."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trigger_world import START, World, event, facts, items_of, playbook, shuffled
+
+from streams.choose import watches
+from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
+from streams.playbooks.model import Trigger
+
+W = 30 * MINUTE_MS
+LATE = 20 * MINUTE_MS
+FORGOT = Trigger("absence", "cart_add", "purchase", W, "cart_id")
+FORGOT_ITEM = Trigger("absence", "cart_add", "purchase", W, "item_id")
+
+visits = st.lists(st.tuples(st.integers(0, 36).map(lambda n: n * 5 * MINUTE_MS),
+                            st.sampled_from(["cart_add", "cart_add", "purchase"]),
+                            st.sampled_from(["", "x", "y", "z"])), max_size=14)
+
+
+def events_of(story: list[tuple[int, str, str]]) -> list[dict[str, Any]]:
+    return [event(n, kind, START + ms, cart_id=cart, item_id=f"i{n}")
+            for n, (ms, kind, cart) in enumerate(story)]
+
+
+def obvious(events: list[dict[str, Any]]) -> set[tuple[int, str]]:
+    """Twin: a cart fires W after its last cart_add, unless it, or no cart at all, was bought."""
+    found = set()
+    for e in events:
+        if e["event_type"] != "cart_add" or not e["cart_id"]:
+            continue
+        later = [o for o in events if e["event_ms"] <= o["event_ms"] <= e["event_ms"] + W
+                 and o is not e]
+        bought = any(o["event_type"] == "purchase" and o["cart_id"] in ("", e["cart_id"])
+                     for o in later)
+        again = any(o["event_type"] == "cart_add" and o["cart_id"] == e["cart_id"]
+                    and (o["event_ms"], o["event_id"]) > (e["event_ms"], e["event_id"])
+                    for o in later)
+        if not bought and not again:
+            found.add((e["event_ms"] + W, e["cart_id"]))
+    return found
+
+
+@settings(max_examples=200)
+@given(story=visits, seed=st.integers(0, 10**6))
+def test_an_absence_is_that_of_the_obvious_twin_in_any_order(
+        story: list[tuple[int, str, str]], seed: int) -> None:
+    events = events_of(story)
+    world = World(playbook(FORGOT))
+    shuffled(world, events, random.Random(seed), LATE, START + DAY_MS)
+    assert {(m.moment_ms, m.object_id) for m in world.moments} == obvious(events)
+    assert len(world.moments) == len(obvious(events))
+    assert "a" not in world.kept.get("p", {})
+
+
+@settings(max_examples=100)
+@given(story=visits, seed=st.integers(0, 10**6), start=st.integers(0, 12))
+def test_an_hour_of_outage_changes_nothing_but_when_it_is_noticed(
+        story: list[tuple[int, str, str]], seed: int, start: int) -> None:
+    """The stage stands still for an hour: what happened then comes at once, in any order that its
+    partitions allow, before the watermark moves on."""
+    events, dice = events_of(story), random.Random(seed)
+    down = START + start * 10 * MINUTE_MS
+    smooth, halting = World(playbook(FORGOT)), World(playbook(FORGOT))
+    for each in sorted(events, key=lambda e: e["event_ms"]):
+        smooth.reach(each["event_ms"] - 1)
+        smooth.tell(each)
+        if each["event_ms"] <= down:
+            halting.reach(each["event_ms"] - 1)
+            halting.tell(each)
+    backlog = [e for e in events if down < e["event_ms"] <= down + HOUR_MS]
+    for each in dice.sample(backlog, len(backlog)):
+        halting.tell(each)
+    for each in sorted(events, key=lambda e: e["event_ms"]):
+        if each["event_ms"] > down + HOUR_MS:
+            halting.reach(each["event_ms"] - 1)
+            halting.tell(each)
+    for world in (smooth, halting):
+        world.reach(START + DAY_MS)
+    assert facts(smooth.moments) == facts(halting.moments)
+    assert {(m.moment_ms, m.object_id) for m in halting.moments} == obvious(events)
+
+
+@pytest.mark.parametrize("trigger", [FORGOT, FORGOT_ITEM], ids=["cart", "item"])
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10**9), count=st.sampled_from([3, 50, 150]),
+       span=st.sampled_from([90, 600]),
+       late=st.sampled_from([1, 10, 90, 3000]))
+def test_nobody_who_bought_is_told_that_they_forgot_however_much_they_do(
+        trigger: Trigger, seed: int, count: int, span: int, late: int) -> None:
+    """Beyond every bound of what is kept: watches may be lost, none fires that was cancelled."""
+    dice, events = random.Random(seed), []
+    for n in range(300):
+        things = tuple(f"o{dice.randrange(count)}" for _ in range(dice.choice([0, 1, 1, 1, 3])))
+        events.append(event(n, dice.choice(["cart_add", "purchase", "purchase"]),
+                            START + dice.randrange(span) * 10_000, items=things,
+                            cart_id=things[0] if things else "",
+                            item_id=things[0] if things else ""))
+    world = World(playbook(trigger))
+    shuffled(world, events, dice, late * MINUTE_MS, START + 3 * DAY_MS)
+    for m in world.moments:
+        bought = [e for e in events if e["event_type"] == "purchase"
+                  and m.evidence["at_ms"] <= e["event_ms"] <= m.moment_ms
+                  and (not items_of(e) or m.object_id == e["cart_id"]
+                       or (trigger is FORGOT_ITEM and m.object_id in items_of(e)))]
+        assert not bought, (m, bought)
+
+
+def test_the_bounds_hold_and_do_not_lose_the_newest_watch() -> None:
+    world = World(playbook(FORGOT))
+    for n in range(200):
+        world.tell(event(3 * n, "cart_add", START + 3 * n, cart_id=f"c{n}"))
+        world.tell(event(3 * n + 1, "purchase", START + 3 * n + 1, cart_id=f"d{n}"))
+        world.tell(event(3 * n + 2, "purchase", START + 3 * n + 2, cart_id="d"))
+    own = world.kept["p"]
+    assert len(own["a"]) <= watches.OBJECTS_MAX and len(own["x"]) <= watches.OBJECTS_MAX
+    assert all(len(times) <= watches.ANCHORS_MAX for times in own["x"].values())
+    assert "c199" in {m.object_id for m in world.reach(START + DAY_MS)}
+
+
+def test_purchases_alone_are_not_kept_for_ever() -> None:
+    world = World(playbook(FORGOT))
+    for n in range(100):
+        world.tell(event(n, "purchase", START + n * HOUR_MS, cart_id=f"c{n}"))
+    assert len(world.kept["p"]["x"]) <= 25
+
+
+def test_a_purchase_of_several_items_ends_the_wait_for_each() -> None:
+    world = World(playbook(FORGOT_ITEM))
+    for n, item in enumerate(["mug", "cup", "pot"]):
+        world.tell(event(n, "cart_add", START + n, item_id=item))
+    world.tell(event(9, "purchase", START + 9, items=("mug", "cup")))
+    assert [m.object_id for m in world.reach(START + DAY_MS)] == ["pot"]
