@@ -239,10 +239,19 @@ class _Visit:
         self._seen_ids.remember(mark, offset=record.offset, appended_ms=record.appended_ms)
         return False
 
+    def _hand_over(self, visitor: str, person: str) -> None:
+        """Tell the visitor's partition whom what it knows belongs to from now on."""
+        self._out.emit(ADMITTED, visitor, {
+            "tenant": self._event["tenant"], "visitor_id": visitor, "profile_id": person,
+            "row": b"", "event": b"", "event_ms": self._event["event_ms"],
+            "appended_ms": self._record.appended_ms, "stage": "admit"}, schema="handover")
+
     def _admit(self, allowed: int) -> None:
         event, offset = self._event, self._record.offset
         pair = identity.pair(event, self._logic._pseudonyms)
         if pair is not None:
+            if identity.linked(self._slab, pair[0], offset - 1) != pair[1]:
+                self._hand_over(*pair)
             identity.link(self._slab, *pair, offset)
         deposit = identity.deposit(event, self._person, allowed)
         if deposit is not None:

@@ -23,7 +23,6 @@ from streams.choose.triggers import Moment, Person
 from streams.kernel import ids
 from streams.kernel.purposes import BITS, PERSONALISE
 from streams.playbooks.conditions import holds
-from streams.playbooks.model import Playbook
 
 FLOOR = 0.05              # least probability of an arm
 GREED = 8.0               # how fast probability moves to the best arm as evidence grows
@@ -83,10 +82,10 @@ def id_of(moment: Moment, profile_id: str) -> str:
                       moment.moment_ms, moment.object_id, moment.event_id)
 
 
-def is_held_out(playbook: Playbook, profile_id: str) -> bool:
+def holdout_number(tenant: str, profile_id: str) -> float:
     """Sticky per person and tenant: one number decides for all playbooks, so that the hold-out of
     a small share is contained in that of a larger one."""
-    return ids.unit_interval(f"holdout|{playbook.tenant}", profile_id) < playbook.holdout
+    return ids.unit_interval(f"holdout|{tenant}", profile_id)
 
 
 def propensities(arms: list[str], counts: Counts) -> dict[str, float]:
@@ -117,14 +116,18 @@ def draw(shares: Mapping[str, float], chance: float) -> str:
     return arm      # rounding: the shares add up to a hair less than 1
 
 
-def decide(moment: Moment, profile_id: str, *, cell: str, in_cell: Counts,
-           overall: Counts) -> Chosen:
-    """Choose an arm for `moment`. `in_cell` and `overall` are matured counts per arm."""
+def decide(moment: Moment, profile_id: str, *, cell: str, in_cell: Counts, overall: Counts,
+           held_as: float = 1.0) -> Chosen:
+    """Choose an arm for `moment`. `in_cell` and `overall` are matured counts per arm.
+
+    held_as   the least hold-out number of the ids under which the person was decided about before
+    """
     arms = [variant.name for variant in moment.playbook.variants]
     enough = sum(trials for trials, _ in in_cell.values()) >= CELL_EVIDENCE_MIN
     used, at = (in_cell, cell) if enough else (overall, "*")
     shares = propensities(arms, used)
     decision_id = id_of(moment, profile_id)
     arm = draw(shares, ids.unit_interval("arm", decision_id))
-    return Chosen(decision_id, moment, is_held_out(moment.playbook, profile_id), arm, shares,
+    number = min(held_as, holdout_number(moment.playbook.tenant, profile_id))
+    return Chosen(decision_id, moment, number < moment.playbook.holdout, arm, shares,
                   sum(trials for trials, _ in used.values()), at)

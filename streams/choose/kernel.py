@@ -32,7 +32,7 @@ ALL_TYPES = 1                # in place of a type's hash: every event of the ten
 _PERSONALISE = PERSONALISE
 _MASK, _PURPOSES, _LOCALE = layout.MASK, layout.PURPOSES, layout.LOCALE
 _TENANT, _NEWEST, _HEARD = layout.TENANT, layout.NEWEST, layout.HEARD
-_FLAGS, _STATED, _ALERT = layout.FLAGS, layout.STATED, layout.ALERT
+_FLAGS, _STATED, _ALERT, _MOVED = layout.FLAGS, layout.STATED, layout.ALERT, layout.MOVED
 _RECENT = layout.HEADER_WORDS
 
 
@@ -261,7 +261,9 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
         if offsets[n] < v.i64[slot, 0]:
             continue
         results.slot[n] = slot
-        if _heard(v.i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
+        if v.i64[slot, _FLAGS] & _MOVED:
+            says = EVENT
+        elif _heard(v.i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
             says = DUPLICATE
         else:
             says = _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants,

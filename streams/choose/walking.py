@@ -14,8 +14,8 @@ import orjson
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import decision, kernel, segments, triggers
-from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, NEWEST, PURPOSES
+from streams.choose import decision, handing, kernel, segments, triggers
+from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST, PURPOSES
 from streams.choose.program import GroupSlots, Program, Told, lines_items
 from streams.choose.tables import tables_of
 from streams.choose.triggers import Moment, Person
@@ -27,6 +27,7 @@ from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 _EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
+_HANDOVER = contract("handover")
 PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
 
 
@@ -39,17 +40,22 @@ class Walk:
         self._state, self._groups, self._out = state, groups, out
         self._tables = tables_of(state)
         self._people = self._tables.people
+        self._upstream = state.watermarks.upstream
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
     def go(self, records: Sequence[Record]) -> None:
         """Take events and watermarks in the order of the log."""
+        self._seen = kernel.Seen(*self._state.seen.arrays(pipeline.ADMITTED, self._upstream))
+        self._take(records, self._seen)
+        self._state.seen.take_arrays(pipeline.ADMITTED, *self._seen)
+
+    def _take(self, records: Sequence[Record], seen: kernel.Seen) -> None:
         batch = self._program.batch(records, lines_items)
         interests = self._prepare(batch)
-        seen = self._state.seen.arrays(pipeline.ADMITTED, self._upstream(batch))
         count, at = len(records), 0
         results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
         while at < count:
-            stopped = self._program.run(at, batch, self._tables, kernel.Seen(*seen), interests,
+            stopped = self._program.run(at, batch, self._tables, seen, interests,
                                         self._groups, results)
             self._arm_found(results, at, stopped)
             for n in (np.nonzero(results.says[at:stopped])[0] + at).tolist():
@@ -60,17 +66,13 @@ class Walk:
                 self._out.at(records[at])
                 self._other(records[at])
                 at += 1
-        self._state.seen.take_arrays(pipeline.ADMITTED, *seen)
-
-    def _upstream(self, batch: kernel.Batch) -> int:
-        """How many upstream partitions there are; a stranger's number makes the batch unusable."""
-        origins = batch.numbers[:, self._program.fields.origin_partition]
-        batch.usable[(origins < 0) | (origins >= self._state.watermarks.upstream)] = False
-        return self._state.watermarks.upstream
 
     def _prepare(self, batch: kernel.Batch) -> kernel.Interests:
         """Room for what may be new, and which event types somebody listens to, per tenant."""
         f = self._program.fields
+        # A stranger's number would lie outside of what is kept per upstream partition.
+        origins = batch.numbers[:, f.origin_partition]
+        batch.usable[(origins < 0) | (origins >= self._upstream)] = False
         usable = np.nonzero(batch.usable)[0]
         self._people.reserve(len(usable), int(batch.sizes[usable, f.profile_id].sum()))
         told: list[Told] = []
@@ -93,8 +95,11 @@ class Walk:
             self._tables.timers(tenant).push(results.armed_ms[armed[own]], slots[own])
 
     def _other(self, record: Record) -> None:
-        """A watermark, or what nobody can read."""
+        """A watermark, a handover, or what nobody can read."""
         try:
+            if _HANDOVER.is_mine(record.value):
+                self._hand_over(record, _HANDOVER.decode(record.value))
+                return
             if not _WATERMARK.is_mine(record.value):
                 _EVENT.decode(record.value)
                 raise ValueError("an event that the column decoder refused")
@@ -112,6 +117,11 @@ class Walk:
             self._out.refuse("duplicate", "duplicate", tenant=event["tenant"],
                              source=event["source"], event_id=event["event_id"],
                              profile_id=event["profile_id"], event_ms=event["event_ms"])
+            return
+        if self._people.views.i64[slot, FLAGS] & MOVED:
+            self._people.stamp(slot, record.offset)
+            self._pass_on(slot, event["tenant"], event["event_ms"], event["appended_ms"],
+                          event=record.value)
             return
         if event["locale"]:
             self._people.tail(slot)["l"] = event["locale"]
@@ -136,6 +146,65 @@ class Walk:
             self._people.tail(slot).pop("w", None)
         flags = int(self._people.views.i64[slot, FLAGS]) & ~ALERT
         self._people.views.i64[slot, FLAGS] = flags | (ALERT if triggers.is_alert(kept) else 0)
+
+    def _hand_over(self, record: Record, told: dict[str, Any]) -> None:
+        """A link, a visitor's row or a visitor's event: see `handing`."""
+        tenant, person = told["tenant"], told["profile_id"]
+        if told["stage"] == "admit":
+            offset, sequence = self._seen
+            part, origin = told["origin_partition"], (told["origin_offset"],
+                                                      told["origin_sequence"])
+            if not 0 <= part < self._upstream or origin <= (offset[part], sequence[part]):
+                return
+            offset[part], sequence[part] = origin
+        elif self._state.seen.is_repeat("handover", told):
+            return
+        self._groups.know(tenant)
+        if told["event"]:
+            # Not seen before under this id: the origin it carries was the visitor's.
+            event = {**_EVENT.decode(told["event"]), "profile_id": person, "origin_partition": 0}
+            fresh = kernel.Seen(*(np.full(self._upstream, -1, np.int64) for _ in range(2)))
+            self._take([Record(record.topic, record.partition, record.offset, person.encode(),
+                               _EVENT.encode(event), record.appended_ms)], fresh)
+        elif told["row"]:
+            self._receive(person, tenant, told["row"], int(told["event_ms"]))
+        else:
+            self._give_away(record, told)
+
+    def _give_away(self, record: Record, told: dict[str, Any]) -> None:
+        """Send what is known of the visitor after the person; pass on what comes from now on."""
+        visitor, person, tenant = told["visitor_id"], told["profile_id"], told["tenant"]
+        slot = self._people.slot(visitor.encode())
+        i64 = self._people.views.i64
+        self._people.stamp(slot, record.offset)
+        if i64[slot, FLAGS] & MOVED:
+            self._people.tail(slot)[handing.MOVED_TO] = person
+            return
+        mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
+        if mask:
+            self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
+        row = handing.take_away(self._people, slot, person, tenant)
+        if is_known:
+            self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"], row=row)
+
+    def _pass_on(self, slot: int, tenant: str, event_ms: int, appended_ms: int, *,
+                 row: bytes = b"", event: bytes = b"") -> None:
+        person = self._people.tail(slot)[handing.MOVED_TO]
+        self._out.emit(pipeline.ADMITTED, person, {
+            "tenant": tenant, "visitor_id": self._people.key(slot).decode(),
+            "profile_id": person, "row": row, "event": event, "event_ms": event_ms,
+            "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
+
+    def _receive(self, person: str, tenant: str, row: bytes, event_ms: int) -> None:
+        """A visitor's row becomes part of the person's; segments and timers are stated anew."""
+        slot = self._people.slot(person.encode())
+        handing.take_in(self._program.people, self._people, slot, row)
+        before, after = kernel.regroup(self._program.person, self._people.views, slot,
+                                       self._program.moving, 0)
+        at_ms = int(self._people.views.i64[slot, NEWEST])
+        self._tell_changes(slot, person, at_ms, "merge", int(before), int(after))
+        self._keep(slot, self._people.tail(slot).get("w", {}))
+        self._arm(slot, tenant, after_ms=max(self._state.watermarks.of(tenant), 0))
 
     def _take_watermark(self, record: Record, mark: dict[str, Any]) -> None:
         tenant, watermarks = mark["tenant"], self._state.watermarks
@@ -236,7 +305,8 @@ class Walk:
             cell = segments.cell_of(self._members(slot))
             chosen = decision.decide(moment, profile_id, cell=cell,
                                      in_cell=self._counts(moment.playbook, cell),
-                                     overall=self._counts(moment.playbook, "*"))
+                                     overall=self._counts(moment.playbook, "*"),
+                                     held_as=self._people.tail(slot).get(handing.HELD_AS, 1.0))
             decision.remember(said, moment)
             self._emit(slot, profile_id, chosen, cell, purposes)
             spoken = True

@@ -91,6 +91,23 @@ def _drop(kept: dict[str, Any], object_id: str, upto_ms: int) -> None:
             del anchors[each]
 
 
+def merge(kept: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take the watches of the same playbook that were kept under another id, in `kept`."""
+    cut_ms = other.get("c", -1)
+    if cut_ms > kept.get("c", -1):
+        kept["c"] = cut_ms
+        anchors = {o: [a for a in found if a[0] > cut_ms]
+                   for o, found in kept.get("a", {}).items()}
+        kept["a"] = {o: found for o, found in anchors.items() if found}
+    for object_id, times in other.get("x", {}).items():
+        for ms in times:
+            cancel(kept, object_id=object_id, event_ms=ms)
+    for object_id, found in other.get("a", {}).items():
+        for event_ms, deadline_ms, event_id, items in found:
+            anchor(kept, object_id=object_id, event_ms=event_ms,
+                   within_ms=deadline_ms - event_ms, event_id=event_id, items=tuple(items))
+
+
 def next_deadline_ms(kept: dict[str, Any]) -> int | None:
     """The earliest moment at which something here may be ripe."""
     return min((chain[-1][1] for anchors in kept.get("a", {}).values()

@@ -125,7 +125,7 @@ class Rows:
             self.drop(key)
             self._dropped.discard(key)
             return
-        row, tail = self._read(value)
+        row, tail = self.read(value)
         slot = self.slot(key)
         self._bytes[slot] = np.frombuffer(row, np.uint8)
         if tail:
@@ -133,7 +133,8 @@ class Rows:
         else:
             self.tails.pop(slot, None)
 
-    def _read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
+    def read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
+        """(row, tail) of what `encode` gave, brought over to this layout. Raises StateError."""
         if len(value) < _HEADER.size:
             raise StateError("a changelog value is shorter than a row's header")
         magic, layout, row_bytes, tail_bytes = _HEADER.unpack_from(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from admit_world import ALL, NOW_MS, World, event, outcomes, person, read
+from admit_world import ALL, NOW_MS, PSEUDONYMS, World, event, outcomes, person, read
 
 from streams.admit.limits import AdmitLimits
 from streams.kernel import ids
@@ -222,3 +222,18 @@ def test_a_strangers_tenants_are_bounded(tmp_path: Path) -> None:
     world = World(tmp_path, limits=AdmitLimits(tenants_max=2))
     assert world.words(*(event("1", tenant=f"t{n}") for n in (1, 2, 3, 1))) == [
         "admitted", "admitted", "quarantined:bad_value", "duplicate:duplicate"]
+
+
+def test_a_new_link_is_told_to_the_visitors_partition_once(world: World) -> None:
+    alias = {"event_type": "alias", "anonymous_id": "v", "user_id": "u2"}
+    emissions = world.send(event("1", **visit_of("v")), event("2", **alias), event("3", **alias),
+                           event("4", **{**alias, "user_id": "u3"}))
+    told = [fields for kind, fields in map(read, emissions) if kind == "handover"]
+    visitor = PSEUDONYMS.anonymous("default", "v")
+    assert [(h["visitor_id"], h["profile_id"], h["stage"]) for h in told] == [
+        (visitor, PSEUDONYMS.known("default", user), "admit") for user in ("u2", "u3")]
+    assert [e.key for e in emissions if read(e)[0] == "handover"] == [visitor.encode()] * 2
+
+
+def visit_of(visitor: str) -> dict[str, object]:
+    return {"user_id": None, "anonymous_id": visitor}

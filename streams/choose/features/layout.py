@@ -42,10 +42,11 @@ DECAY_UNITS, DECAY_UNITS_WIDE = 1 << 28, 1 << 20
 HLL_TILES, HLL_REGISTERS = 5, 64
 
 # Next offset, segments, purposes, hashes of locale and tenant, newest event time, how many ids were
-# heard, and flags: the segments have been stated; every event matters to a trigger.
+# heard, and flags: the segments have been stated; every event matters to a trigger; the person is
+# known under another id.
 HEADER_WORDS = 8
 STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, FLAGS = range(8)
-STATED, ALERT = 1, 2
+STATED, ALERT, MOVED = 1, 2, 4
 
 # Units per 1 of a source: money in micro-units, quantities in thousandths.
 SCALE = {"value": 1_000_000, "quantity": 1_000}

@@ -1,0 +1,80 @@
+"""Handing over: a visitor turned out to be a person, and all that is known of them follows.
+
+    admit: link ──▶ visitor's partition: its row ──▶ person's partition: merged
+                    and every later event of the visitor ──▶ counted as the person's
+
+It travels on events.admitted itself: what is known of a person, caps and hold-outs included,
+decides what they are told, and only one log gives one order to events and handovers.
+
+Merging is an algebra (`features/merging.py`). Of what is not numbers: caps count the messages of
+both, cool-downs run from the later one, an open cart stays open, and whoever was held out under
+either id stays held out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streams.choose import decision, watches
+from streams.choose.features.layout import FLAGS, MOVED, PURPOSES, STAMP, TENANT, Layout
+from streams.choose.features.merging import merge
+from streams.engine.rows import Rows
+
+MOVED_TO = "to"          # tail: the person that this visitor is
+HELD_AS = "u"            # tail: the least hold-out number among the ids of this person
+
+
+def take_away(people: Rows, slot: int, person: str, tenant: str) -> bytes:
+    """The visitor's row for its person; it stays behind empty, to pass on what still comes.
+
+    The caller has told that the visitor left their segments.
+    """
+    key = people.key(slot)
+    tail = people.tail(slot)
+    if tail.get("d"):
+        tail[HELD_AS] = min(tail.get(HELD_AS, 1.0), decision.holdout_number(tenant, key.decode()))
+    row = people.encode(key)
+    assert row is not None
+    i64 = people.views.i64
+    stamp, signed = int(i64[slot, STAMP]), int(i64[slot, TENANT])
+    people.views.u8[slot] = 0
+    people.views.armed[slot] = 0
+    i64[slot, STAMP], i64[slot, TENANT], i64[slot, FLAGS] = stamp, signed, MOVED
+    people.tails[slot] = {MOVED_TO: person}
+    people.views.dirty[slot] = 1
+    return row
+
+
+def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes) -> None:
+    """Merge a visitor's encoded row into the person's."""
+    row, theirs = people.read(encoded)
+    other = np.frombuffer(row, np.uint8).copy()      # aligned, whatever the record was
+    header = other.view(np.int64)
+    merge(layout, people.views.u8[slot], other)
+    i64 = people.views.i64
+    if i64[slot, TENANT] == 0:
+        i64[slot, TENANT], i64[slot, PURPOSES] = header[TENANT], header[PURPOSES]
+    mine = people.tail(slot)
+    merge_tails(mine, theirs)
+    people.views.dirty[slot] = 1
+
+
+def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """What varies, into `mine`."""
+    if "l" in theirs:
+        mine.setdefault("l", theirs["l"])
+    if HELD_AS in theirs:
+        mine[HELD_AS] = min(mine.get(HELD_AS, 1.0), theirs[HELD_AS])
+    if said := theirs.get("d"):
+        own = mine.setdefault("d", {})
+        for name, ms in said.get("last", {}).items():
+            own.setdefault("last", {})[name] = max(ms, own.get("last", {}).get(name, ms))
+        own["times"] = sorted([*own.get("times", []), *said.get("times", [])])[-100:]
+    for name, kept in theirs.get("w", {}).items():
+        own = mine.setdefault("w", {})
+        if name not in own:
+            own[name] = kept
+        elif own[name].get("k") == kept.get("k"):
+            watches.merge(own[name], kept)
