@@ -40,7 +40,7 @@ class Fault:
 class Decoded:
     """rows      columns of the landing table, one row per readable record, in offset order
     faults    records that do not keep their contract
-    controls  how many were watermarks or tombstones, which rightly do not land
+    controls  how many were watermarks, changes of items or tombstones, which rightly do not land
     """
 
     rows: pl.DataFrame
@@ -50,11 +50,12 @@ class Decoded:
 
 def decode(landing: Landing, topic_id: str, records: Sequence[Arrival]) -> Decoded:
     """Total: whatever the bytes are, each record ends as a row, a fault or a control."""
-    kind, marks = landing.contract, contract("watermark")
+    kind = landing.contract
+    marks, changes = contract("watermark"), contract("item_change")
     data, faults, controls = [], [], 0
     for record in records:
         value = record.value
-        if value is None or marks.is_mine(value):
+        if value is None or marks.is_mine(value) or changes.is_mine(value):
             controls += 1
         elif not kind.is_mine(value):
             faults.append(Fault(record, "unknown_schema", f"not a {kind.name} record"))

@@ -13,7 +13,7 @@ from typing import Final
 
 from schemas import CONTRACTS, Contract, contract
 
-NOT_LANDED: Final = frozenset({"events.raw", "watermark"})
+NOT_LANDED: Final = frozenset({"events.raw", "watermark", "item_change"})
 WITHHELD: Final[dict[str, tuple[str, ...]]] = {"events.quarantined": ("key", "payload")}
 
 

@@ -27,6 +27,7 @@ from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 _EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
+_ITEM = contract("item_change")
 PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
 
 
@@ -93,8 +94,11 @@ class Walk:
             self._tables.timers(tenant).push(results.armed_ms[armed[own]], slots[own])
 
     def _other(self, record: Record) -> None:
-        """A watermark, or what nobody can read."""
+        """A watermark, a change of an item, or what nobody can read."""
         try:
+            if _ITEM.is_mine(record.value):
+                self._take_change(_ITEM.decode(record.value))
+                return
             if not _WATERMARK.is_mine(record.value):
                 _EVENT.decode(record.value)
                 raise ValueError("an event that the column decoder refused")
@@ -121,9 +125,11 @@ class Walk:
         playbooks, items = self._playbooks[event["tenant"]], items_of(event)
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
+            cared = set(triggers.cared_for(kept))
             moments = triggers.on_event(playbooks, kept, event, items, self._person(slot, at_ms))
             moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
                                             items)
+            self._tables.care(slot, cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
             self._decide(slot, event["tenant"], event["profile_id"], moments)
             waits = triggers.next_deadline_ms(kept)
@@ -151,10 +157,45 @@ class Walk:
                 self._wake(slot, tenant, due_ms, mark["appended_ms"], now_ms)
                 self._people.stamp(slot, record.offset)
             self._arm(slot, tenant, after_ms=due_ms)
+        self._look_at_changes(record, tenant, now_ms, mark["appended_ms"], woken)
         self._out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
             schema="watermark")
+
+    def _take_change(self, change: dict[str, Any]) -> None:
+        """Keep a change of an item until the watermark has passed it: then all that happened
+        before is known, in whatever order it came. The same change told again is one change."""
+        waiting = self._state.notes.setdefault("items", {}).setdefault(change["tenant"], [])
+        told = [change["as_of_ms"], change["item_id"], change["price_before_micros"],
+                change["price_micros"], change["currency"], change["was_in_stock"],
+                change["in_stock"]]
+        if told not in waiting:
+            waiting.append(told)
+
+    def _look_at_changes(self, record: Record, tenant: str, now_ms: int, appended_ms: int,
+                         woken: set[int]) -> None:
+        """Let people look at what has changed by `now_ms` of the items that they care for."""
+        items = self._state.notes.get("items", {})
+        passed = sorted(told for told in items.get(tenant, ()) if told[0] <= now_ms)
+        if not passed:
+            return
+        items[tenant] = [told for told in items[tenant] if told[0] > now_ms]
+        if not items[tenant]:
+            del items[tenant]
+        playbooks = self._playbooks_of(self._side, tenant)
+        for as_of_ms, item_id, *facts in passed:
+            change = triggers.ItemChange(item_id, as_of_ms, *facts)
+            people = [(self._people.key(slot), slot)
+                      for slot in self._tables.cared_for.get(item_id, ())
+                      if self._tables.tenant_of(slot) == tenant]
+            for key, slot in sorted(people):
+                if slot in woken or not self._people.has_seen(slot, record.offset):
+                    woken.add(slot)
+                    kept = self._people.tails.get(slot, {}).get("w", {})
+                    self._decide(slot, tenant, key.decode(),
+                                 triggers.on_item(playbooks, kept, change, appended_ms))
+                    self._people.stamp(slot, record.offset)
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:

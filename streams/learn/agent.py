@@ -70,7 +70,7 @@ class LearnLogic:
             try:
                 if contract("watermark").is_mine(record.value):
                     self._take_watermark(state, record, out)
-                else:
+                elif not contract("item_change").is_mine(record.value):
                     fields = contract(record.topic).decode(record.value)
                     self._takes[record.topic](state, record, fields, out)
             except ValueError as fault:

@@ -43,9 +43,9 @@ def new_state(partition: int = 0) -> PartitionState:
 def read(emission: Emission) -> tuple[str, dict[str, Any]]:
     """(contract, fields) of an emission."""
     assert emission.value is not None
-    mark = contract("watermark")
-    if mark.is_mine(emission.value):
-        return "watermark", mark.decode(emission.value)
+    for name in ("watermark", "item_change"):
+        if contract(name).is_mine(emission.value):
+            return name, contract(name).decode(emission.value)
     return emission.topic, contract(emission.topic).decode(emission.value)
 
 
