@@ -19,7 +19,7 @@ import polars as pl
 
 from schemas import Contract, contract
 from sinks.intents import Arrival
-from sinks.topics import Landing
+from sinks.topics import BETWEEN_STAGES, Landing
 
 _GUARD: Final = 0x4B41_4952_4F53          # "KAIROS"
 _SYNC: Final = b"kairos-container"
@@ -40,7 +40,8 @@ class Fault:
 class Decoded:
     """rows      columns of the landing table, one row per readable record, in offset order
     faults    records that do not keep their contract
-    controls  how many were watermarks, handovers or tombstones, which rightly do not land
+    controls  how many were watermarks, handovers, changes of items or tombstones, which rightly
+              do not land
     """
 
     rows: pl.DataFrame
@@ -50,11 +51,10 @@ class Decoded:
 
 def decode(landing: Landing, topic_id: str, records: Sequence[Arrival]) -> Decoded:
     """Total: whatever the bytes are, each record ends as a row, a fault or a control."""
-    kind, controls_of = landing.contract, [contract("watermark"), contract("handover")]
-    data, faults, controls = [], [], 0
+    kind, data, faults, controls = landing.contract, [], [], 0
     for record in records:
         value = record.value
-        if value is None or any(each.is_mine(value) for each in controls_of):
+        if value is None or any(contract(name).is_mine(value) for name in BETWEEN_STAGES):
             controls += 1
         elif not kind.is_mine(value):
             faults.append(Fault(record, "unknown_schema", f"not a {kind.name} record"))

@@ -13,7 +13,9 @@ from typing import Final
 
 from schemas import CONTRACTS, Contract, contract
 
-NOT_LANDED: Final = frozenset({"events.raw", "watermark", "handover"})
+# Records between stages on topics of others: watermarks, handovers of visitors, changes of items.
+BETWEEN_STAGES: Final = ("watermark", "handover", "item_change")
+NOT_LANDED: Final = frozenset({"events.raw", *BETWEEN_STAGES})
 WITHHELD: Final[dict[str, tuple[str, ...]]] = {"events.quarantined": ("key", "payload")}
 
 

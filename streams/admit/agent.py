@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.events import EventDecoder, WriterSchemas
-from streams.admit import arrival, gate, identity, records
+from streams.admit import arrival, gate, identity, item_changes, records
 from streams.admit.clocks import Clocks, clocked
 from streams.admit.dedup import SeenIds, fingerprint
 from streams.admit.limits import AdmitLimits
@@ -110,6 +110,9 @@ class AdmitLogic:
         if event["event_type"] == arrival.CLOCK:
             self._tick(event, clocks, out)
             return None
+        if event["event_type"] == item_changes.ITEM_CHANGED:
+            self._pass_on(event, record, out)
+            return None
         clocks.see(event["tenant"], event["event_ms"], appended_ms=record.appended_ms)
         return event
 
@@ -122,6 +125,16 @@ class AdmitLogic:
             return
         clocks.tick(event["tenant"], event["event_ms"])
         out.refuse("control", "clock", **labels(event))
+
+    def _pass_on(self, event: dict[str, Any], record: Record, out: Out) -> None:
+        """A change of an item is about nobody: it needs no consent and has no subject."""
+        change = item_changes.read(event, record)
+        if isinstance(change, Poisoned):
+            out.quarantine(change.reason, field=change.field, detail=change.detail)
+            return
+        out.emit(ADMITTED, event["tenant"], change, partition=record.partition,
+                 schema="item_change")
+        out.refuse("control", "item_changed", **labels(event))
 
     def _say(self, out: Out, state: PartitionState, tenant: str, watermark_ms: int, *,
              appended_ms: int) -> None:

@@ -75,6 +75,7 @@ class ChooseLogic:
             waiting = due_ms > 0
             tables.timers(tenant).push(due_ms[waiting], own[waiting])
         for slot, tail in tables.people.tails.items():
+            tables.care(slot, set(), set(triggers.cared_for(tail.get("w", {}))))
             tenant_name, waits = tables.tenant_of(slot), triggers.next_deadline_ms(
                 tail.get("w", {}))
             if tenant_name is not None and waits is not None:

@@ -77,4 +77,15 @@ def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
         if name not in own:
             own[name] = kept
         elif own[name].get("k") == kept.get("k"):
-            watches.merge(own[name], kept)
+            _merge_kept(own[name], kept)
+
+
+def _merge_kept(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """What one playbook keeps of both. Watches are merged; an edge that was told stays told, a
+    schedule that fired has fired; of what is half done (a sequence) the person's own goes on."""
+    if mine.get("k") in ("absence", "recency"):
+        watches.merge(mine, theirs)
+    if "on" in theirs:
+        mine["on"] = True
+    if isinstance(theirs.get("f"), int):
+        mine["f"] = max(mine.get("f", theirs["f"]), theirs["f"])

@@ -37,6 +37,8 @@ class Tables:
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
         self.deadlines: dict[str, Deadlines] = {}
         self._signed: dict[int, str] = {}
+        # item -> slots of people whose triggers care for it; from the tails, made anew with them.
+        self.cared_for: dict[str, set[int]] = {}
 
     def rows_of(self, key: bytes) -> Rows:
         return self.groups if is_group(key) else self.people
@@ -75,6 +77,16 @@ class Tables:
     def knows(self, tenant: str) -> None:
         """Remember the tenant's name by its hash, which is what rows keep."""
         self._signed.setdefault(signed_hash(tenant), tenant)
+
+    def care(self, slot: int, before: set[str], after: set[str]) -> None:
+        """The person in `slot` cared for the items `before`, and does for `after` now."""
+        for item_id in after - before:
+            self.cared_for.setdefault(item_id, set()).add(slot)
+        for item_id in before - after:
+            slots = self.cared_for.get(item_id, set())
+            slots.discard(slot)
+            if not slots:
+                self.cared_for.pop(item_id, None)
 
     def tenants(self) -> list[tuple[str, int]]:
         """(name, hash as rows keep it) of every tenant heard of."""

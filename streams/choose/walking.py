@@ -1,6 +1,7 @@
-"""Walking: one partition's batch, from the kernel's findings to decisions and changes of segment.
+"""Walking: one partition's batch, from the kernel's findings to changes of segment and moments.
 
-What the kernel comes back with is settled in the order of the road: segments, triggers, decision.
+What the kernel comes back with is settled in the order of the road: segments, triggers, decision
+(`deciding`). Between events stand watermarks, handovers and changes of items.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import decision, handing, kernel, segments, triggers
-from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST, PURPOSES
+from streams.choose import handing, kernel, triggers
+from streams.choose.deciding import Voice
+from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.program import GroupSlots, Program, Told, lines_items
 from streams.choose.tables import tables_of
-from streams.choose.triggers import Moment, Person
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.engine.watermarks import NEVER
@@ -27,7 +27,7 @@ from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 _EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
-_HANDOVER = contract("handover")
+_HANDOVER, _ITEM = contract("handover"), contract("item_change")
 PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
 
 
@@ -41,6 +41,7 @@ class Walk:
         self._tables = tables_of(state)
         self._people = self._tables.people
         self._upstream = state.watermarks.upstream
+        self._voice = Voice(program, side, self._people, out)
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
     def go(self, records: Sequence[Record]) -> None:
@@ -95,10 +96,13 @@ class Walk:
             self._tables.timers(tenant).push(results.armed_ms[armed[own]], slots[own])
 
     def _other(self, record: Record) -> None:
-        """A watermark, a handover, or what nobody can read."""
+        """A watermark, a handover, a change of an item, or what nobody can read."""
         try:
             if _HANDOVER.is_mine(record.value):
                 self._hand_over(record, _HANDOVER.decode(record.value))
+                return
+            if _ITEM.is_mine(record.value):
+                self._take_change(_ITEM.decode(record.value))
                 return
             if not _WATERMARK.is_mine(record.value):
                 _EVENT.decode(record.value)
@@ -131,11 +135,14 @@ class Walk:
         playbooks, items = self._playbooks[event["tenant"]], items_of(event)
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
-            moments = triggers.on_event(playbooks, kept, event, items, self._person(slot, at_ms))
+            cared = set(triggers.cared_for(kept))
+            moments = triggers.on_event(playbooks, kept, event, items,
+                                        self._voice.person(slot, at_ms))
             moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
                                             items)
+            self._tables.care(slot, cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
-            self._decide(slot, event["tenant"], event["profile_id"], moments)
+            self._voice.decide(slot, event["tenant"], event["profile_id"], moments)
             waits = triggers.next_deadline_ms(kept)
             if waits is not None:
                 self._tables.timers(event["tenant"]).arm(slot, waits)
@@ -167,7 +174,7 @@ class Walk:
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
         elif told["row"]:
-            self._receive(person, tenant, told["row"], int(told["event_ms"]))
+            self._receive(person, tenant, told["row"])
         else:
             self._give_away(record, told)
 
@@ -181,11 +188,16 @@ class Walk:
             self._people.tail(slot)[handing.MOVED_TO] = person
             return
         mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
+        self._tables.care(slot, self._cared(slot), set())
         if mask:
             self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
         row = handing.take_away(self._people, slot, person, tenant)
         if is_known:
             self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"], row=row)
+
+    def _cared(self, slot: int) -> set[str]:
+        """Items whose changes matter to the person."""
+        return set(triggers.cared_for(self._people.tails.get(slot, {}).get("w", {})))
 
     def _pass_on(self, slot: int, tenant: str, event_ms: int, appended_ms: int, *,
                  row: bytes = b"", event: bytes = b"") -> None:
@@ -195,10 +207,12 @@ class Walk:
             "profile_id": person, "row": row, "event": event, "event_ms": event_ms,
             "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
 
-    def _receive(self, person: str, tenant: str, row: bytes, event_ms: int) -> None:
+    def _receive(self, person: str, tenant: str, row: bytes) -> None:
         """A visitor's row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
+        cared = self._cared(slot)
         handing.take_in(self._program.people, self._people, slot, row)
+        self._tables.care(slot, cared, self._cared(slot))
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, 0)
         at_ms = int(self._people.views.i64[slot, NEWEST])
@@ -220,10 +234,45 @@ class Walk:
                 self._wake(slot, tenant, due_ms, mark["appended_ms"], now_ms)
                 self._people.stamp(slot, record.offset)
             self._arm(slot, tenant, after_ms=due_ms)
+        self._look_at_changes(record, tenant, now_ms, mark["appended_ms"], woken)
         self._out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
             schema="watermark")
+
+    def _take_change(self, change: dict[str, Any]) -> None:
+        """Keep a change of an item until the watermark has passed it: then all that happened
+        before is known, in whatever order it came. The same change told again is one change."""
+        waiting = self._state.notes.setdefault("items", {}).setdefault(change["tenant"], [])
+        told = [change["as_of_ms"], change["item_id"], change["price_before_micros"],
+                change["price_micros"], change["currency"], change["was_in_stock"],
+                change["in_stock"]]
+        if told not in waiting:
+            waiting.append(told)
+
+    def _look_at_changes(self, record: Record, tenant: str, now_ms: int, appended_ms: int,
+                         woken: set[int]) -> None:
+        """Let people look at what has changed by `now_ms` of the items that they care for."""
+        items = self._state.notes.get("items", {})
+        passed = sorted(told for told in items.get(tenant, ()) if told[0] <= now_ms)
+        if not passed:
+            return
+        items[tenant] = [told for told in items[tenant] if told[0] > now_ms]
+        if not items[tenant]:
+            del items[tenant]
+        playbooks = self._playbooks_of(self._side, tenant)
+        for as_of_ms, item_id, *facts in passed:
+            change = triggers.ItemChange(item_id, as_of_ms, *facts)
+            people = [(self._people.key(slot), slot)
+                      for slot in self._tables.cared_for.get(item_id, ())
+                      if self._tables.tenant_of(slot) == tenant]
+            for key, slot in sorted(people):
+                if slot in woken or not self._people.has_seen(slot, record.offset):
+                    woken.add(slot)
+                    kept = self._people.tails.get(slot, {}).get("w", {})
+                    self._voice.decide(slot, tenant, key.decode(),
+                                 triggers.on_item(playbooks, kept, change, appended_ms))
+                    self._people.stamp(slot, record.offset)
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:
@@ -246,7 +295,7 @@ class Walk:
         moments += triggers.on_segments(playbooks, changes, at_ms, appended_ms)
         self._keep(slot, kept)
         for moment_ms in sorted({m.moment_ms for m in moments}):
-            self._decide(slot, tenant, profile_id,
+            self._voice.decide(slot, tenant, profile_id,
                          [m for m in moments if m.moment_ms == moment_ms])
 
     def _arm(self, slot: int, tenant: str, *, after_ms: int) -> None:
@@ -257,14 +306,6 @@ class Walk:
         moment = lapse if waits is None else min(lapse, waits)
         if moment < EVER_MS:
             self._tables.timers(tenant).arm(slot, moment)
-
-    def _members(self, slot: int) -> list[str]:
-        return self._program.names(int(self._people.views.i64[slot, MASK]))
-
-    def _person(self, slot: int, at_ms: int) -> Person:
-        members = self._members(slot)
-        return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
-                      members.__contains__, self._program.declared)
 
     def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
                       after: int) -> list[triggers.Change]:
@@ -287,71 +328,6 @@ class Walk:
                 if segment not in resized:
                     resized.append(segment)
         return changes
-
-    def _decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
-        """At most one decision a person and moment; each loser has its reason."""
-        if not moments:
-            return
-        said, spoken = self._people.tail(slot).setdefault("d", {}), False
-        for moment in decision.rank(moments):
-            person = self._person(slot, moment.moment_ms)
-            purposes = self._purposes(slot, profile_id)
-            reason = "outranked" if spoken else decision.why_not(moment, person, said, purposes)
-            if reason:
-                self._out.refuse("skipped", reason, subject=decision.id_of(moment, profile_id),
-                                 tenant=tenant, event_id=moment.event_id, profile_id=profile_id,
-                                 playbook=moment.playbook.name, event_ms=moment.moment_ms)
-                continue
-            cell = segments.cell_of(self._members(slot))
-            chosen = decision.decide(moment, profile_id, cell=cell,
-                                     in_cell=self._counts(moment.playbook, cell),
-                                     overall=self._counts(moment.playbook, "*"),
-                                     held_as=self._people.tail(slot).get(handing.HELD_AS, 1.0))
-            decision.remember(said, moment)
-            self._emit(slot, profile_id, chosen, cell, purposes)
-            spoken = True
-
-    def _purposes(self, slot: int, profile_id: str) -> int:
-        """What the newest event allowed, with what was granted or withdrawn since."""
-        book = self._side.consents
-        allowed = int(self._people.views.i64[slot, PURPOSES])
-        return (allowed | book.mask(profile_id)) & ~book.denied(profile_id)
-
-    def _counts(self, playbook: Playbook, cell: str) -> dict[str, tuple[int, int]]:
-        """Matured trials and successes per arm: the sum over learn's partitions."""
-        total: dict[str, tuple[int, int]] = {}
-        shares = self._side.policies.get((playbook.tenant, playbook.name, cell), {})
-        for share in shares.values():
-            for arm, counts in orjson.loads(share["arms_json"]).items():
-                trials, successes = total.get(arm, (0, 0))
-                total[arm] = (trials + counts["trials"], successes + counts["successes"])
-        return total
-
-    def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen, cell: str,
-              purposes: int) -> None:
-        moment, playbook = chosen.moment, chosen.moment.playbook
-        features = self._program.snapshot(self._people, slot, moment.moment_ms)
-        self._out.emit(pipeline.DECISIONS, profile_id, {
-            "decision_id": chosen.decision_id, "tenant": playbook.tenant,
-            "profile_id": profile_id, "playbook": playbook.name,
-            "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
-            "trigger_event_id": moment.event_id, "object_id": moment.object_id,
-            "moment_ms": moment.moment_ms,
-            "useful_until_ms": moment.useful_until_ms,
-            "window_ms": playbook.window_ms, "conversion": playbook.conversion,
-            "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
-            "propensity": chosen.propensities[chosen.arm],
-            "propensities_json": orjson.dumps(chosen.propensities).decode(),
-            "holdout_probability": playbook.holdout,
-            "policy_version": f"{chosen.cell}-{chosen.evidence_count}", "segment": cell,
-            "segments_json": orjson.dumps(self._members(slot)).decode(),
-            "features_json": orjson.dumps(features).decode(),
-            "evidence_json": orjson.dumps(moment.evidence).decode(),
-            "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,
-            "channel": playbook.channels[0],
-            "locale": self._people.tails.get(slot, {}).get("l", playbook.locale),
-            "trigger_appended_ms": moment.appended_ms, "decided_ms": self._out.now_ms})
-
 
 def _different(batch: kernel.Batch, usable: npt.NDArray[np.int64], field: int) -> list[str]:
     """The different texts of a column, in the order of their hashes."""

@@ -58,6 +58,7 @@ REASONS: Final[dict[str, str]] = {
     "duplicate": "an event with this id was admitted within the window",
     # admit: control
     "clock": "a clock event moved its tenant's event clock; counted apart, never admitted",
+    "item_changed": "a change of an item was passed on to the people of its partition",
     # choose: why nothing was said
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",

@@ -25,6 +25,7 @@ from streams.pipeline import ADMITTED, DECISIONS, DELIVERIES, POLICIES, RECEIPTS
 from streams.playbooks.loading import from_record
 
 KEPT_MS_MIN: Final = 7 * DAY_MS     # events stay this long at least, for decisions that come late
+_OF_CHOOSE: Final = ("handover", "item_change")      # on events.admitted, for choose alone
 _PRUNE: Final = "\x1fprune"         # names the timers that run on the slower of the two clocks
 
 ConversionTypes = Callable[[SideInputs], Iterable[tuple[str, str]]]
@@ -70,7 +71,7 @@ class LearnLogic:
             try:
                 if contract("watermark").is_mine(record.value):
                     self._take_watermark(state, record, out)
-                elif not contract("handover").is_mine(record.value):     # that is choose's affair
+                elif not any(contract(name).is_mine(record.value) for name in _OF_CHOOSE):
                     fields = contract(record.topic).decode(record.value)
                     self._takes[record.topic](state, record, fields, out)
             except ValueError as fault:

@@ -71,6 +71,12 @@ _ZONE: Final = {
                 "left out) for each person's own"),
     "otherwise": Key(Zone(), "the zone of people whose own is not known; UTC when left out")}
 
+_CARES: Final = {
+    "seen": Key(ListOf(_EVENT, least=1, most=8), "events that show interest in an item; "
+                "[product_view, cart_add] when left out"),
+    "without": Key(_EVENT, "the event that ends it; purchase when left out"),
+    "within": Key(Span(least_ms=moments.HOUR_MS), "how long interest lasts; 30d when left out")}
+
 _TRIGGERS: Final[dict[str, Shape]] = {
     "absence": Fields({
         "after": Key(_EVENT, "the event that opens the wait", True),
@@ -118,6 +124,9 @@ _TRIGGERS: Final[dict[str, Shape]] = {
                   "at this time", True),
         "per": Key(_OBJECT, "the object whose date it is; without it, the person has one date"),
         **_ZONE}),
+    "back_in_stock": Fields(_CARES),
+    "price_drop": Fields({
+        "at_least": Key(Share(0.99), "how much of the price it lost", True), **_CARES}),
     "segment": Fields({
         "enters": Key(_SEGMENT, "the person comes into this segment"),
         "leaves": Key(_SEGMENT, "the person drops out of this segment")},

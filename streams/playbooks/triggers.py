@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, cast
 
 from streams.kernel import moments
 from streams.playbooks import vocabulary
 from streams.playbooks.conditions import parse_condition, show_condition
 from streams.playbooks.model import Condition, Step, Trigger
-from streams.playbooks.shapes import Fault
+from streams.playbooks.shapes import Fault, share_of
 from streams.playbooks.source import Spot
 
 
@@ -79,6 +80,13 @@ def _date(says: dict[str, Any]) -> Trigger:
                    shift_days=shift_ms // moments.DAY_MS, minute=_minute(says), **_zone(says))
 
 
+def _cares(kind: Literal["back_in_stock", "price_drop"], says: dict[str, Any]) -> Trigger:
+    return Trigger(kind, without=says.get("without", "purchase"),
+                   within_ms=moments.parse_span(says.get("within", "30d")),
+                   at_least=share_of(says.get("at_least", 0)) or 0.0,
+                   events=tuple(says.get("seen", ("product_view", "cart_add"))))
+
+
 def _minute(says: dict[str, Any]) -> int:
     hours, minutes = says["at"].split(":")
     return int(hours) * 60 + int(minutes)
@@ -92,8 +100,11 @@ def _maybe(tree: object) -> Condition | None:
     return None if tree is None else condition_of(tree)
 
 
-_OF = {"absence": _absence, "event": _event, "edge": _edge, "recency": _recency, "score": _score,
-       "segment": _segment, "sequence": _sequence, "schedule": _schedule, "date": _date}
+_OF: dict[str, Callable[[dict[str, Any]], Trigger]] = {
+    "absence": _absence, "event": _event, "edge": _edge, "recency": _recency, "score": _score,
+    "segment": _segment, "sequence": _sequence, "schedule": _schedule, "date": _date,
+    "back_in_stock": partial(_cares, "back_in_stock"), "price_drop": partial(_cares, "price_drop"),
+}
 
 
 def rule_faults(spot: Spot) -> Iterator[Fault]:
@@ -115,6 +126,11 @@ def rule_faults(spot: Spot) -> Iterator[Fault]:
                     "leave 'otherwise' out, or write zone: person")
     if kind == "date":
         yield from _date_rules(keys)
+    seen = keys.get("seen") if kind in ("back_in_stock", "price_drop") else None
+    for part in (seen.sequence if seen else None) or ():
+        if part.value == (keys["without"].value if "without" in keys else "purchase"):
+            yield Fault(part.line, f"trigger.{kind}: '{part.value}' shows interest and ends it",
+                        "name it once; 'without' is purchase when left out")
 
 
 def _sequence_rules(spot: Spot) -> Iterator[Fault]:
@@ -212,6 +228,13 @@ def _show_date(trigger: Trigger) -> str:
     return f"{when} {trigger.property} of {trigger.event}{per} at {_show_clock(trigger)}"
 
 
+def _show_cares(trigger: Trigger) -> str:
+    what = ("is back in stock" if trigger.kind == "back_in_stock"
+            else f"costs {trigger.at_least:.4g} of its price less")
+    return (f"when an item {what}, after {' or '.join(trigger.events)} within "
+            f"{moments.show_span(trigger.within_ms)} and no {trigger.without}")
+
+
 def _show_clock(trigger: Trigger) -> str:
     whose = (f"their own time (else {trigger.otherwise})" if trigger.zone == "person"
              else trigger.zone)
@@ -224,4 +247,5 @@ def _condition(condition: Condition | None) -> str:
 
 _SHOW = {"absence": _show_absence, "event": _show_event, "edge": _show_edge,
          "recency": _show_recency, "score": _show_score, "segment": _show_segment,
-         "sequence": _show_sequence, "schedule": _show_schedule, "date": _show_date}
+         "sequence": _show_sequence, "schedule": _show_schedule, "date": _show_date,
+         "back_in_stock": _show_cares, "price_drop": _show_cares}

@@ -32,6 +32,14 @@ ROWS = [
     ("broken bytes", b"\xff\xfe", "quarantined:not_json"),
     ("a wrong type", event("1", price="1"), "quarantined:wrong_type"),
     ("a clock", {"event_id": "c", "event_type": "clock", "event_ms": NOW_MS}, "control:clock"),
+    ("an item that nobody named", {"event_id": "i", "event_type": "item_changed",
+                                   "event_ms": NOW_MS}, "quarantined:missing_field"),
+    ("an item back in stock, perhaps", {
+        "event_id": "i", "event_type": "item_changed", "event_ms": NOW_MS, "item_id": "mug",
+        "properties": {"was_in_stock": "no"}}, "quarantined:wrong_type"),
+    ("a price before that is none", {
+        "event_id": "i", "event_type": "item_changed", "event_ms": NOW_MS, "item_id": "mug",
+        "properties": {"price_before": -1}}, "quarantined:bad_value"),
     ("a clock from the future", {"event_id": "c", "event_type": "clock",
                                  "event_ms": NOW_MS + DAY_MS}, "refused:from_the_future"),
     ("a withdrawal of everything", event("1", "consent", consent=dict.fromkeys(ALL, False)),
@@ -61,6 +69,21 @@ def test_with_measure_alone_only_what_counting_needs_goes_on(world: World) -> No
         "1", consent={"measure": True}, properties={"shade": "red"}, item_id="a"))
     assert admitted["properties_json"] == "" and admitted["item_id"] == "a"
     assert admitted["purposes"] == 1
+
+
+def test_a_change_of_an_item_goes_on_to_the_people_of_its_partition(world: World) -> None:
+    said = {"event_id": "i", "event_type": "item_changed", "event_ms": NOW_MS, "item_id": "mug",
+            "price": 8.5, "currency": "EUR", "properties": {"price_before": 10, "in_stock": False}}
+    emissions = world.send(said)
+    [change] = [(e, fields) for e in emissions for name, fields in [read(e)]
+                if name == "item_change"]
+    assert change[0].partition == world.state.partition
+    assert {name: change[1][name] for name in (
+        "item_id", "as_of_ms", "price_before_micros", "price_micros", "currency", "was_in_stock",
+        "in_stock")} == {
+            "item_id": "mug", "as_of_ms": NOW_MS, "price_before_micros": 10_000_000,
+            "price_micros": 8_500_000, "currency": "EUR", "was_in_stock": True, "in_stock": False}
+    assert world.words(said) == ["control:item_changed"]
 
 
 def test_consent_once_given_holds_until_withdrawn(world: World) -> None:

@@ -6,9 +6,9 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from trigger_world import START, World, event, facts, items_of, playbook, shuffled
+from trigger_world import START, World, event, facts, items_of, law, playbook, shuffled
 
 from streams.choose import watches
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
@@ -47,7 +47,7 @@ def obvious(events: list[dict[str, Any]]) -> set[tuple[int, str]]:
     return found
 
 
-@settings(max_examples=200)
+@law(200)
 @given(story=visits, seed=st.integers(0, 10**6))
 def test_an_absence_is_that_of_the_obvious_twin_in_any_order(
         story: list[tuple[int, str, str]], seed: int) -> None:
@@ -59,7 +59,7 @@ def test_an_absence_is_that_of_the_obvious_twin_in_any_order(
     assert "a" not in world.kept.get("p", {})
 
 
-@settings(max_examples=100)
+@law(100)
 @given(story=visits, seed=st.integers(0, 10**6), start=st.integers(0, 12))
 def test_an_hour_of_outage_changes_nothing_but_when_it_is_noticed(
         story: list[tuple[int, str, str]], seed: int, start: int) -> None:
@@ -88,7 +88,7 @@ def test_an_hour_of_outage_changes_nothing_but_when_it_is_noticed(
 
 
 @pytest.mark.parametrize("trigger", [FORGOT, FORGOT_ITEM], ids=["cart", "item"])
-@settings(max_examples=60)
+@law(60)
 @given(seed=st.integers(0, 10**9), count=st.sampled_from([3, 50, 150]),
        span=st.sampled_from([90, 600]),
        late=st.sampled_from([1, 10, 90, 3000]))

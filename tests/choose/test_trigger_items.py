@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from trigger_world import START, event, items_of, playbook
+from trigger_world import START, event, items_of, law, playbook
 
 from streams.choose import triggers
 from streams.choose.triggers import ItemChange, Moment, items
@@ -47,7 +47,7 @@ changes = st.lists(st.tuples(st.integers(0, 30), st.sampled_from("xy"),
                              st.sampled_from([100, 91, 90, 50, 120, 0])), max_size=5)
 
 
-@settings(max_examples=200)
+@law(200)
 @given(story=stories, changed=changes, seed=st.integers(0, 10**6))
 def test_a_price_drop_is_that_of_the_obvious_twin_in_any_order(
         story: list[tuple[int, str, str]], changed: list[tuple[int, str, int]], seed: int) -> None:

@@ -7,9 +7,9 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from trigger_world import START, World, event, facts, items_of, playbook, shuffled
+from trigger_world import START, World, event, facts, items_of, law, playbook, shuffled
 
 from streams.choose.triggers import sequence
 from streams.choose.triggers.moment import OBJECTS_MAX
@@ -76,7 +76,7 @@ stories = st.lists(st.tuples(TIMES, st.sampled_from("aabbccd")), max_size=12)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=150)
+@law(150)
 @given(story=stories, seed=st.integers(0, 10**6))
 def test_matches_are_those_of_the_obvious_twin_in_any_order(
         name: str, story: list[tuple[int, str]], seed: int) -> None:
@@ -94,7 +94,7 @@ objects = st.lists(st.tuples(TIMES, st.sampled_from("aabbcc"),
                    max_size=14)
 
 
-@settings(max_examples=150)
+@law(150)
 @given(story=objects, seed=st.integers(0, 10**6), closing=st.booleans())
 def test_objects_do_not_mix_and_what_names_none_forbids_for_all(
         story: list[tuple[int, str, list[str]]], seed: int, closing: bool) -> None:
@@ -110,7 +110,7 @@ def test_objects_do_not_mix_and_what_names_none_forbids_for_all(
             obvious(steps, own)), item
 
 
-@settings(max_examples=50)
+@law(50)
 @given(story=objects, seeds=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
 def test_evidence_and_items_are_the_same_in_any_order(
         story: list[tuple[int, str, list[str]]], seeds: tuple[int, int]) -> None:
@@ -144,7 +144,7 @@ def test_a_purchase_of_several_items_forbids_for_each_of_them() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 90), st.sampled_from("aabbc"), st.integers(0, 40)),
                 min_size=100, max_size=300), st.integers(0, 10**6), st.sampled_from([2, 40]))
-@settings(max_examples=40)
+@law(40)
 def test_a_stranger_who_does_a_great_deal_is_bounded_and_nothing_is_invented(
         story: list[tuple[int, str, int]], seed: int, count: int) -> None:
     steps = SHAPES["a !c b"]

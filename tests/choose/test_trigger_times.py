@@ -10,9 +10,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from trigger_world import World, event, facts, playbook, shuffled
+from trigger_world import World, event, facts, law, playbook, shuffled
 
 from streams.choose.triggers import schedule
 from streams.kernel.local_time import moment_at, zone_of
@@ -64,7 +64,7 @@ stories = st.lists(st.tuples(st.integers(0, 12 * 24 * 6), st.sampled_from(["", *
                    max_size=12)
 
 
-@settings(max_examples=150)
+@law(150)
 @given(story=stories, seed=st.integers(0, 10**6))
 def test_times_come_up_as_the_obvious_twin_says_in_any_order(
         story: list[tuple[int, str]], seed: int) -> None:
@@ -150,7 +150,7 @@ words = st.lists(st.tuples(st.integers(0, 8 * 8).map(lambda n: 3 * n), st.intege
                            st.sampled_from("xy")), max_size=10)
 
 
-@settings(max_examples=150)
+@law(150)
 @given(story=words, seed=st.integers(0, 10**6), shift=st.sampled_from([-3, 0, 2]))
 @example(story=[(0, 1, "x"), (81, 9, "x")], seed=1, shift=2)        # told anew at the very moment
 def test_dates_come_as_the_obvious_twin_says_in_any_order(
@@ -177,7 +177,7 @@ def test_dates_come_as_the_obvious_twin_says_in_any_order(
     assert len(world.moments) == len(found)
 
 
-@settings(max_examples=60)
+@law(60)
 @given(story=words, seeds=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
 def test_watermarks_hour_by_hour_bring_every_date(
         story: list[tuple[int, int, str]], seeds: tuple[int, int]) -> None:

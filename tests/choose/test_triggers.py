@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from trigger_world import FEATURES, NOBODY, START, World, event, facts, playbook
+from trigger_world import FEATURES, NOBODY, START, World, event, facts, law, playbook
 
 from streams.choose import triggers
 from streams.choose.triggers import Change, Person
@@ -58,7 +58,7 @@ def events_of(story: list[tuple[str, int, int]]) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
-@settings(max_examples=30)
+@law(30)
 @given(story=STORIES)
 def test_events_outside_the_interests_can_be_left_out(
         trigger: Trigger, story: list[tuple[str, int, int]]) -> None:
@@ -90,6 +90,7 @@ def test_the_interests_of_a_trigger(trigger: Trigger, types: set[str] | None) ->
     assert both == (None if types is None else types | {"signup"})
 
 
+@law(100)
 @given(st.lists(st.integers(0, 10), max_size=60), st.integers(1, 9), st.integers(0, 9))
 def test_an_edge_fires_where_the_obvious_twin_says(values: list[int], high: int, low: int) -> None:
     trigger = Trigger("edge", when=feature("orders_lifetime", "at_least", high),
@@ -107,6 +108,7 @@ def test_an_edge_fires_where_the_obvious_twin_says(values: list[int], high: int,
     assert fired == expected
 
 
+@law(100)
 @given(st.lists(st.integers(0, 10), max_size=60), st.integers(1, 9), st.integers(0, 9))
 def test_a_score_that_trembles_fires_once(values: list[int], high: int, low: int) -> None:
     low = min(low, high)

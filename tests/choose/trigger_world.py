@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from hypothesis import HealthCheck, settings
 
 from streams.choose import triggers
 from streams.choose.triggers import Features, Moment, Person
@@ -58,6 +59,12 @@ DECLARED = (
 )
 BY_NAME = {spec.name: spec for spec in DECLARED}
 FEATURES = Features(DECLARED)
+
+
+def law(examples: int) -> settings:
+    """Settings of a property: nothing in it depends on how fast the machine is."""
+    return settings(max_examples=examples, deadline=None,
+                    suppress_health_check=[HealthCheck.too_slow])
 
 
 def playbook(trigger: Trigger, name: str = "p", expires_ms: int = DAY_MS) -> Playbook:

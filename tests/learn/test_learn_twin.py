@@ -104,6 +104,8 @@ def arrange(dice: random.Random, topic: str, records: list[dict[str, Any]], cloc
                 lane.append(watermark(part, min(later - 1, final_ms)))
             if dice.random() < 0.1:         # the stage before crashed and came again
                 lane += lane[-dice.randrange(1, 6):]
+        if topic == ADMITTED:               # nobody's business here
+            lane.insert(len(lane) // 2, item_change(part))
         lane.append(watermark(part, final_ms))
         lanes.append(lane)
     return interleave(dice, lanes)
@@ -113,6 +115,13 @@ def watermark(part: int, watermark_ms: int) -> bytes:
     return contract("watermark").encode({
         "tenant": "shop", "origin_partition": part, "watermark_ms": watermark_ms,
         "appended_ms": 0, "origin_offset": 0, "origin_sequence": 0})
+
+
+def item_change(part: int) -> bytes:
+    return contract("item_change").encode({
+        "tenant": "shop", "item_id": "mug", "as_of_ms": 1, "price_before_micros": 2,
+        "price_micros": 1, "currency": "EUR", "was_in_stock": True, "in_stock": True,
+        "appended_ms": 0, "origin_partition": part, "origin_offset": 0, "origin_sequence": 0})
 
 
 def interleave(dice: random.Random, lanes: list[list[Any]]) -> list[Any]:
@@ -339,3 +348,10 @@ def test_rows_are_let_go_once_nothing_can_ask_for_them() -> None:
     assert not any(tail.get("events") for tail in tails)
     waiting = [d for tail in tails for d in tail.get("decisions", {}).values()]
     assert all(d["closed"] and not d["holdout"] and not d["status"] for d in waiting)
+
+
+def test_a_change_of_an_item_is_nobodys_business_here() -> None:
+    logic, out = LearnLogic(SideInputs()), Out("learn", 0)
+    state = PartitionState(0, logic.make_slab(), Seen(), Watermarks(1), Timers())
+    logic.walk(state, [Record(ADMITTED, 0, 0, b"shop", item_change(0), 0)], out)
+    assert out.emissions == []

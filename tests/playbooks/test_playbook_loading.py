@@ -41,6 +41,9 @@ GOOD: list[tuple[str, str]] = [
                 "product_views_1h, weight: -1}], at_least: 20, rearm_below: 10.5}}"),
     ("trigger", "trigger: {score: {sum: [{feature: spend_30d, weight: 1}], at_least: 20}}"),
     ("trigger", "trigger: {segment: {enters: vip}}"),
+    ("trigger", "trigger: {back_in_stock: {}}"),
+    ("trigger", "trigger: {price_drop: {at_least: 10%, seen: [wish], without: order, "
+                "within: 7d}}"),
     ("trigger", "trigger: {schedule: {at: '09:00'}}"),
     ("trigger", "trigger: {schedule: {at: 17:45, on: [mon, thu], zone: Europe/Berlin, "
                 "after: purchase, seen: 30d}}"),
@@ -112,6 +115,10 @@ BAD: list[tuple[str, str, str, bool]] = [
     ("trigger", "trigger: {segment: {leaves: vips}}", "segment 'vips' is not declared", False),
     ("trigger", "trigger: {segment: {enters: vip, leaves: new}}", "enters and leaves", True),
     ("trigger", "trigger: {segment: vip}", "not a mapping", True),
+    ("trigger", "trigger: {price_drop: {}}", "at_least' is missing", True),
+    ("trigger", "trigger: {price_drop: {at_least: ten}}", "not a share", True),
+    ("trigger", "trigger: {back_in_stock: {seen: []}}", "has 0 entries", True),
+    ("trigger", "trigger: {back_in_stock: {seen: [purchase]}}", "and ends it", False),
     ("trigger", "trigger: {schedule: {at: '9:00'}}", "is not a time of day", True),
     ("trigger", "trigger: {schedule: {at: '09:10'}}", "in whole quarters", True),
     ("trigger", "trigger: {schedule: {on: [mon]}}", "'trigger.schedule.at' is missing", True),
@@ -288,6 +295,10 @@ def test_the_difference_is_empty_for_the_same_meaning_and_names_each_change() ->
      "when 0.5 × a + -1 × b ≥ 20, again after < 20"),
     ("{segment: {enters: vip}}", "when the person enters vip"),
     ("{segment: {leaves: vip}}", "when the person leaves vip"),
+    ("{price_drop: {at_least: 10%}}", "when an item costs 0.1 of its price less, after "
+     "product_view or cart_add within 30d and no purchase"),
+    ("{back_in_stock: {seen: [wish], within: 7d}}",
+     "when an item is back in stock, after wish within 1w and no purchase"),
     ("{schedule: {at: '09:00', on: [thu, mon], seen: 30d}}",
      "mon, thu at 09:00 their own time (else UTC), who did anything within 30d"),
     ("{schedule: {at: '09:00', zone: Asia/Tokyo, after: purchase}}",

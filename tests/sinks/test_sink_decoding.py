@@ -55,12 +55,13 @@ def test_the_payload_of_a_quarantined_record_does_not_reach_clickhouse() -> None
     assert not {"payload", "key"} & set(found.rows.columns)
 
 
-def test_watermarks_and_tombstones_are_counted_and_do_not_land() -> None:
-    mark = contract("watermark").encode({name: "t" if field["type"] == "string" else 1
-                                         for name, field in contract("watermark").fields.items()})
-    found = decoded("decisions.made", [mark, None, values("decisions.made", 1)[0], None])
-    assert (found.controls, found.rows.height, found.faults) == (3, 1, ())
-    assert found.rows["_offset"].to_list() == [102]
+def test_watermarks_item_changes_and_tombstones_are_counted_and_do_not_land() -> None:
+    marks = [contract(kind).encode({name: {"string": "t", "boolean": True}.get(field["type"], 1)
+                                    for name, field in contract(kind).fields.items()})
+             for kind in ("watermark", "item_change")]
+    found = decoded("decisions.made", [*marks, None, values("decisions.made", 1)[0], None])
+    assert (found.controls, found.rows.height, found.faults) == (4, 1, ())
+    assert found.rows["_offset"].to_list() == [103]
 
 
 GOOD = values("decisions.made", 1)[0]

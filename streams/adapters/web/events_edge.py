@@ -44,7 +44,7 @@ def _key(event: dict[str, Any]) -> bytes | None:
 def arrivals(body: bytes, *, bytes_max: int, partitions: int) -> list[Arrival] | Fault:
     """The events of a request, or what is wrong with it.
 
-    A `clock` event goes to every partition: each needs to hear what time it is in that tenant.
+    A `clock` or `item_changed` event goes to every partition: each holds people who need to hear.
     """
     found = elements(body, count_max=EVENTS_MAX)
     if isinstance(found, Fault):
@@ -55,7 +55,7 @@ def arrivals(body: bytes, *, bytes_max: int, partitions: int) -> list[Arrival] |
         if len(value) > bytes_max:
             return Fault("too_large", f"an event has {len(value)} bytes, at most {bytes_max} "
                          "are taken", place, 413)
-        if event.get("event_type") == "clock":
+        if event.get("event_type") in ("clock", "item_changed"):
             out += [Arrival(value, None, partition) for partition in range(partitions)]
         else:
             out.append(Arrival(value, _key(event)))

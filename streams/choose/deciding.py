@@ -1,0 +1,94 @@
+"""Deciding: from the moments of one person to a decision, and a reason for each silence."""
+
+from __future__ import annotations
+
+import orjson
+
+from streams import pipeline
+from streams.choose import decision, handing, segments
+from streams.choose.features.layout import MASK, PURPOSES
+from streams.choose.program import Program
+from streams.choose.triggers import Moment, Person
+from streams.engine.records import Out
+from streams.engine.rows import Rows
+from streams.kernel.side_inputs import SideInputs
+from streams.playbooks.model import Playbook
+
+
+class Voice:
+    """Speaks for the rows of `people` into `out`."""
+
+    def __init__(self, program: Program, side: SideInputs, people: Rows, out: Out) -> None:
+        self._program, self._side, self._people, self._out = program, side, people, out
+
+    def _members(self, slot: int) -> list[str]:
+        return self._program.names(int(self._people.views.i64[slot, MASK]))
+
+    def person(self, slot: int, at_ms: int) -> Person:
+        members = self._members(slot)
+        return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
+                      members.__contains__, self._program.declared)
+
+    def decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
+        """At most one decision a person and moment; each loser has its reason."""
+        if not moments:
+            return
+        said, spoken = self._people.tail(slot).setdefault("d", {}), False
+        for moment in decision.rank(moments):
+            person = self.person(slot, moment.moment_ms)
+            purposes = self._purposes(slot, profile_id)
+            reason = "outranked" if spoken else decision.why_not(moment, person, said, purposes)
+            if reason:
+                self._out.refuse("skipped", reason, subject=decision.id_of(moment, profile_id),
+                                 tenant=tenant, event_id=moment.event_id, profile_id=profile_id,
+                                 playbook=moment.playbook.name, event_ms=moment.moment_ms)
+                continue
+            cell = segments.cell_of(self._members(slot))
+            chosen = decision.decide(moment, profile_id, cell=cell,
+                                     in_cell=self._counts(moment.playbook, cell),
+                                     overall=self._counts(moment.playbook, "*"),
+                                     held_as=self._people.tail(slot).get(handing.HELD_AS, 1.0))
+            decision.remember(said, moment)
+            self._emit(slot, profile_id, chosen, cell, purposes)
+            spoken = True
+
+    def _purposes(self, slot: int, profile_id: str) -> int:
+        """What the newest event allowed, with what was granted or withdrawn since."""
+        book = self._side.consents
+        allowed = int(self._people.views.i64[slot, PURPOSES])
+        return (allowed | book.mask(profile_id)) & ~book.denied(profile_id)
+
+    def _counts(self, playbook: Playbook, cell: str) -> dict[str, tuple[int, int]]:
+        """Matured trials and successes per arm: the sum over learn's partitions."""
+        total: dict[str, tuple[int, int]] = {}
+        shares = self._side.policies.get((playbook.tenant, playbook.name, cell), {})
+        for share in shares.values():
+            for arm, counts in orjson.loads(share["arms_json"]).items():
+                trials, successes = total.get(arm, (0, 0))
+                total[arm] = (trials + counts["trials"], successes + counts["successes"])
+        return total
+
+    def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen, cell: str,
+              purposes: int) -> None:
+        moment, playbook = chosen.moment, chosen.moment.playbook
+        features = self._program.snapshot(self._people, slot, moment.moment_ms)
+        self._out.emit(pipeline.DECISIONS, profile_id, {
+            "decision_id": chosen.decision_id, "tenant": playbook.tenant,
+            "profile_id": profile_id, "playbook": playbook.name,
+            "playbook_version": playbook.version, "trigger": playbook.trigger.kind,
+            "trigger_event_id": moment.event_id, "object_id": moment.object_id,
+            "moment_ms": moment.moment_ms,
+            "useful_until_ms": moment.useful_until_ms,
+            "window_ms": playbook.window_ms, "conversion": playbook.conversion,
+            "value_micros": playbook.value_micros, "holdout": chosen.holdout, "arm": chosen.arm,
+            "propensity": chosen.propensities[chosen.arm],
+            "propensities_json": orjson.dumps(chosen.propensities).decode(),
+            "holdout_probability": playbook.holdout,
+            "policy_version": f"{chosen.cell}-{chosen.evidence_count}", "segment": cell,
+            "segments_json": orjson.dumps(self._members(slot)).decode(),
+            "features_json": orjson.dumps(features).decode(),
+            "evidence_json": orjson.dumps(moment.evidence).decode(),
+            "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,
+            "channel": playbook.channels[0],
+            "locale": self._people.tails.get(slot, {}).get("l", playbook.locale),
+            "trigger_appended_ms": moment.appended_ms, "decided_ms": self._out.now_ms})
