@@ -182,26 +182,31 @@ class Versions:
         Every key once. `settle` follows when the commit was taken; if it was not, this is void and
         nothing may be written any more.
         """
-        self._written = []
         entries: list[Entry] = [(stored, None) for stored in self._spent]
-        stamp = _NUMBER.pack(number)
+        written: list[tuple[bytes, int, bool]] = []
+        find, stamp, (even, odd) = self._tags.get, _NUMBER.pack(number), self._sides()
+        even_key, odd_key = full(even, b""), full(odd, b"")
         for key, body in rows:
-            old = self._tags.get(key)
+            old = find(key)
             if body is None and (old is None or key in self._dropped):
                 continue
-            tag = self._side(old)
-            self._written.append((key, tag, body is None))
-            entries.append((full(tag, key), stamp + (body or b"")))
-        again = {key for key, _, _ in self._written}
-        self._ripe -= again
-        self._waiting -= again
-        entries += [(full(self._tags[key], key), None) for key in sorted(self._ripe)]
+            if old == even:
+                tag, stored = odd, odd_key + key
+            else:
+                tag, stored = even, even_key + key
+            written.append((key, tag, body is None))
+            entries.append((stored, stamp if body is None else stamp + body))
+        if self._ripe or self._waiting:
+            again = {key for key, _, _ in written}
+            self._ripe -= again
+            self._waiting -= again
+            entries += [(full(self._tags[key], key), None) for key in sorted(self._ripe)]
+        self._written = written
         return entries
 
-    def _side(self, old: int | None) -> int:
-        """The tag of this epoch that does not hold the version under `old`."""
-        own = self.lineage.epoch << 1
-        return own | 1 if old == own else own
+    def _sides(self) -> tuple[int, int]:
+        """This epoch's tags. A row goes to the one that does not hold its committed version."""
+        return self.lineage.epoch << 1, self.lineage.epoch << 1 | 1
 
     def next(self, number: int) -> Lineage:
         """The lineage to commit checkpoint `number` with."""

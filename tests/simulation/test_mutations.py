@@ -179,7 +179,7 @@ def test_a_zombie_without_an_owner_s_tag_is_caught(monkeypatch: pytest.MonkeyPat
 
 
 def test_overwriting_what_the_last_commit_needs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Versions, "_side", lambda self, old: self.lineage.epoch << 1)
+    monkeypatch.setattr(Versions, "_sides", lambda self: (self.lineage.epoch << 1,) * 2)
     assert is_caught()
 
 
