@@ -58,8 +58,8 @@ def _lines(findings: Findings) -> Iterator[str]:
            f"JSON of about 175 bytes; checkpoints or commits every {asked.interval:g} s; seed "
            f"{asked.seed}. A third of the events is warm-up. CPU is user + system of the system's "
            "processes, the broker's excluded; *flushed* includes what follows the last firing up "
-           "to the final checkpoint; *whole* is all CPU from the start, over all events. Medians of the runs, ranges in brackets. *Loop* is a fixed "
-           "Python loop before each run: where it differs, so did the machine. Figures of "
+           "to the final checkpoint; *whole* is all CPU from the start, over all events. Medians "
+           "of the runs, ranges in brackets. *Loop* is a fixed Python loop before each run: where it differs, so did the machine. Figures of "
            "different machines do not compare; ratios in one table do. Definitions: "
            "`bench/signal/workloads.py`.")
     for workload in (FLOOR, *WORKLOADS):
@@ -76,8 +76,8 @@ def _lines(findings: Findings) -> Iterator[str]:
 
 def _speed(title: str, runs: list[Result]) -> Iterator[str]:
     yield from ("", f"## {title}", "")
-    yield ("| system | durable | events | events/s | CPU µs/event | flushed | whole | peak MB | firings | "
-           "outputs | loop s |")
+    yield ("| system | durable | events | events/s | CPU µs/event | flushed | whole | peak MB | "
+           "firings | outputs | loop s |")
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(r.system for r in runs):
         mine = [r for r in runs if r.system == name]
