@@ -23,6 +23,13 @@ _TITLES = {FLOOR: "Floor: consume and decode", "W1": "W1: running counts",
            "W2": "W2: the full set with a rule", "W3": "W3: hopping sums, 60/5 min",
            "W4": "W4: absence timers"}
 
+_HOW = """A third of the events is warm-up. CPU is user + system of the system's processes, the \
+broker's excluded; *flushed* includes what follows the last firing up to the final checkpoint; \
+*whole* is all CPU from the start, over all events. Medians of the runs, ranges in brackets. \
+*Loop* is a fixed Python loop before each run: where it differs, so did the machine. Figures of \
+different machines do not compare; ratios in one table do. Definitions: \
+`bench/signal/workloads.py`."""
+
 
 @dataclass
 class Findings:
@@ -56,12 +63,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield (f"Written by `make bench-signal` on {today}. {_machine()}. Broker: Apache Kafka "
            f"{_broker_version()}, one node, on the same cores; {asked.partitions} partitions, "
            f"JSON of about 175 bytes; checkpoints or commits every {asked.interval:g} s; seed "
-           f"{asked.seed}. A third of the events is warm-up. CPU is user + system of the system's "
-           "processes, the broker's excluded; *flushed* includes what follows the last firing up "
-           "to the final checkpoint; *whole* is all CPU from the start, over all events. Medians "
-           "of the runs, ranges in brackets. *Loop* is a fixed Python loop before each run: where it differs, so did the machine. Figures of "
-           "different machines do not compare; ratios in one table do. Definitions: "
-           "`bench/signal/workloads.py`.")
+           f"{asked.seed}. {_HOW}")
     for workload in (FLOOR, *WORKLOADS):
         for source in dict.fromkeys(source for source, _ in findings.speed):
             runs = [r for at, r in findings.speed if at == source and r.workload == workload]
