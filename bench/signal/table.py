@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -187,6 +189,8 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     asked = options().parse_args()
+    # Ended by a signal, it still stops the broker and the system that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     systems = [system for name, system in registry().items() if name in asked.systems]
     project = Settings.model_validate({"home": PROJECT / ".kairos"})
     jars = broker.ensure_jars(project)
