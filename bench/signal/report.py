@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import platform
 import statistics
@@ -48,7 +49,8 @@ class Findings:
     def half_speed(self, system: str, workload: str) -> float:
         """Half of the events/s measured; 0 when it was not."""
         found = [r.events_per_s for _, r in self.speed
-                 if r.system == system and r.workload == workload]
+                 if r.system == system and r.workload == workload
+                 and not math.isnan(r.events_per_s)]
         return statistics.median(found) / 2 if found else 0.0
 
 
@@ -137,7 +139,9 @@ def _durable(name: str) -> str:
 
 
 def _spread(runs: list[Result], of: Callable[[Result], float], form: str) -> str:
-    values = [of(run) for run in runs]
+    values = [value for value in map(of, runs) if not math.isnan(value)]
+    if not values:
+        return "too short a run"
     middle = format(statistics.median(values), form)
     if len(values) == 1:
         return middle
