@@ -44,7 +44,10 @@ class Findings:
     failed: list[str] = field(default_factory=list)
 
     def fail(self, system: str, why: str) -> None:
-        self.failed.append(f"{system}: {why}")
+        """Of a system's log only the last line is kept: the whole was printed when it failed."""
+        lines = why.splitlines()
+        last = f" … {lines[-1].strip()[:200]}" if len(lines) > 1 else ""
+        self.failed.append(f"{system}: {lines[0]}{last}")
 
     def half_speed(self, system: str, workload: str) -> float:
         """Half of the events/s measured; 0 when it was not."""
