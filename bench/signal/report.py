@@ -27,9 +27,9 @@ _TITLES = {FLOOR: "Floor: consume and decode", "W1": "W1: running counts",
 _HOW = """A third of the events is warm-up. CPU is user + system of the system's processes, the \
 broker's excluded; *flushed* includes what follows the last firing up to the final checkpoint; \
 *whole* is all CPU from the start, over all events: the one to read for a system that takes in \
-far more than it has put out (Pathway), whose first third is nearly all its work. Medians of the runs, ranges in brackets. \
-*Loop* is a fixed Python loop before each run: where it differs, so did the machine. Figures of \
-different machines do not compare; ratios in one table do. Definitions: \
+far more than it has put out (Pathway), whose first third is nearly all its work. Medians of the \
+runs, ranges in brackets. *Loop* is a fixed Python loop before each run: where it differs, so did \
+the machine. Figures of different machines do not compare; ratios in one table do. Definitions: \
 `bench/signal/workloads.py`."""
 
 
