@@ -49,8 +49,16 @@ class OnJvm:
         heap_mb = job.extra["BENCH_HEAP_MB"]
         return [Command((broker.java() or "java", *_OPENS, f"-Xmx{heap_mb}m", "-Xms256m",
                          "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                         "-cp", f"{home}/peers/peers.jar:{home}/peers/libs/*",
+                         "-cp", class_path(home / "peers", self.main),
                          f"kairos.bench.{self.main}", *self.words), job.environment())]
+
+
+def class_path(folder: Path, main: str) -> str:
+    """Flink and Kafka Streams bring different builds of RocksDB under the same class names."""
+    others = "rocksdbjni-" if main == "FlinkJob" else "frocksdbjni-"
+    jars = sorted(jar for jar in (folder / "libs").glob("*.jar")
+                  if not jar.name.startswith(others))
+    return ":".join(map(str, [folder / "peers.jar", *jars]))
 
 
 def build(home: Path) -> None:

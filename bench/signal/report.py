@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import platform
 import statistics
@@ -23,6 +24,14 @@ _TITLES = {FLOOR: "Floor: consume and decode", "W1": "W1: running counts",
            "W2": "W2: the full set with a rule", "W3": "W3: hopping sums, 60/5 min",
            "W4": "W4: absence timers"}
 
+_HOW = """A third of the events is warm-up. CPU is user + system of the system's processes, the \
+broker's excluded; *flushed* includes what follows the last firing up to the final checkpoint; \
+*whole* is all CPU from the start, over all events: the one to read for a system that takes in \
+far more than it has put out (Pathway), whose first third is nearly all its work. Medians of the \
+runs, ranges in brackets. *Loop* is a fixed Python loop before each run: where it differs, so did \
+the machine. Figures of different machines do not compare; ratios in one table do. Definitions: \
+`bench/signal/workloads.py`."""
+
 
 @dataclass
 class Findings:
@@ -36,12 +45,16 @@ class Findings:
     failed: list[str] = field(default_factory=list)
 
     def fail(self, system: str, why: str) -> None:
-        self.failed.append(f"{system}: {why}")
+        """Of a system's log only the last line is kept: the whole was printed when it failed."""
+        lines = why.splitlines()
+        last = f" … {lines[-1].strip()[:200]}" if len(lines) > 1 else ""
+        self.failed.append(f"{system}: {lines[0]}{last}")
 
     def half_speed(self, system: str, workload: str) -> float:
         """Half of the events/s measured; 0 when it was not."""
         found = [r.events_per_s for _, r in self.speed
-                 if r.system == system and r.workload == workload]
+                 if r.system == system and r.workload == workload
+                 and not math.isnan(r.events_per_s)]
         return statistics.median(found) / 2 if found else 0.0
 
 
@@ -56,12 +69,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield (f"Written by `make bench-signal` on {today}. {_machine()}. Broker: Apache Kafka "
            f"{_broker_version()}, one node, on the same cores; {asked.partitions} partitions, "
            f"JSON of about 175 bytes; checkpoints or commits every {asked.interval:g} s; seed "
-           f"{asked.seed}. A third of the events is warm-up. CPU is user + system of the system's "
-           "processes, the broker's excluded; *flushed* includes what follows the last firing up "
-           "to the final checkpoint; *whole* is all CPU from the start, over all events. Medians of the runs, ranges in brackets. *Loop* is a fixed "
-           "Python loop before each run: where it differs, so did the machine. Figures of "
-           "different machines do not compare; ratios in one table do. Definitions: "
-           "`bench/signal/workloads.py`.")
+           f"{asked.seed}. {_HOW}")
     for workload in (FLOOR, *WORKLOADS):
         for source in dict.fromkeys(source for source, _ in findings.speed):
             runs = [r for at, r in findings.speed if at == source and r.workload == workload]
@@ -76,8 +84,8 @@ def _lines(findings: Findings) -> Iterator[str]:
 
 def _speed(title: str, runs: list[Result]) -> Iterator[str]:
     yield from ("", f"## {title}", "")
-    yield ("| system | durable | events | events/s | CPU µs/event | flushed | whole | peak MB | firings | "
-           "outputs | loop s |")
+    yield ("| system | durable | events | events/s | CPU µs/event | flushed | whole | peak MB | "
+           "firings | outputs | loop s |")
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(r.system for r in runs):
         mine = [r for r in runs if r.system == name]
@@ -135,7 +143,9 @@ def _durable(name: str) -> str:
 
 
 def _spread(runs: list[Result], of: Callable[[Result], float], form: str) -> str:
-    values = [of(run) for run in runs]
+    values = [value for value in map(of, runs) if not math.isnan(value)]
+    if not values:
+        return "too short a run"
     middle = format(statistics.median(values), form)
     if len(values) == 1:
         return middle

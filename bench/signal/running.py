@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from bench.signal.workloads import FLOOR, FLOOR_EVERY, TWINS, Firing, seen_ms
 POLL_S = 0.05
 # No firing for so long means that none will come: what is missing then is reported as missing.
 STALL_S = 90.0
+# A shorter measurement says nothing: a system that works on large batches gives all at once.
+SPAN_MIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Expected:
 class Result:
     """One measured run.
 
-    events_per_s, cpu_us   from the first progress beyond a third of the events to the last firing
+    events_per_s, cpu_us   from the first progress beyond a third of the events to the last firing;
+                           not a number when that took less than SPAN_MIN_S
     flushed_us             CPU µs per event with what follows up to the final checkpoint
     whole_us               CPU µs of the whole run, start included, per event
     rss_mb                 peak resident memory, all processes
@@ -122,10 +126,13 @@ def _result(system: System, job: Job, stream: Stream, expected: Expected, proces
     (begin_ms, begin_events), (end_ms, end_events) = begin, end
     events = max(1, end_events - begin_events)
     seen = outputs.distinct
+    span_s = (end_ms - begin_ms) / 1000
+    long_enough = span_s >= SPAN_MIN_S
     return Result(
         system.name if job.form == "json" else f"{system.name}-{job.form}", job.workload,
-        len(stream), events / max((end_ms - begin_ms) / 1000, 1e-3),
-        (processes.cpu_at(end_ms) - processes.cpu_at(begin_ms)) / events * 1e6,
+        len(stream), events / span_s if long_enough else math.nan,
+        (processes.cpu_at(end_ms) - processes.cpu_at(begin_ms)) / events * 1e6
+        if long_enough else math.nan,
         (processes.samples[-1][1] - processes.cpu_at(begin_ms))
         / max(1, len(stream) - begin_events) * 1e6,
         processes.samples[-1][1] / len(stream) * 1e6,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -90,10 +91,15 @@ def test_the_table_says_which_outputs_differ() -> None:
     from bench.signal.running import Result
 
     good = Result("flink-heap", "W2", 1000, 50_000.0, 6.5, 7.0, 9.0, 700.0, 0, 10, 0, 0, 0, 0.05)
+    brief = Result("pathway", "W2", 1000, math.nan, math.nan, 7.0, 9.0, 700.0, 0, 10, 0, 0, 0, 0.05)
     bad = Result("bytewax", "W2", 1000, 10_000.0, 80.0, 90.0, 99.0, 400.0, 0, 9, 2, 1, 3, 0.06)
     asked = options().parse_args([])
-    text = report.text(report.Findings(asked, {"bytewax": "bytewax 1"},
-                                       [("zipf", good), ("zipf", good), ("zipf", bad)]))
+    findings = report.Findings(asked, {"bytewax": "bytewax 1"},
+                               [("zipf", good), ("zipf", good), ("zipf", bad), ("zipf", brief)])
+    findings.fail("pathway", "it ended by itself; its log ends with\n  File\nKeyError: 3")
+    text = report.text(findings)
+    assert "- failed: pathway: it ended by itself; its log ends with … KeyError: 3" in text
     assert "| flink-heap | checkpoints | 1,000 | 50,000 [50,000–50,000] | 6.50 [6.50–6.50]" in text
     assert "| DIFFER: 2 missing, 1 unasked, 3 repeated | 0.060 |" in text
+    assert "| too short a run | too short a run | 7.00 | 9.00 |" in text
     assert "no W4: its event clock" in text

@@ -74,7 +74,9 @@ def hopping(value: Value | None, rows: Updates) -> Value:
 
 def main() -> None:
     broker = {"bootstrap.servers": told.BOOTSTRAP}
-    events = pw.io.kafka.read({**broker, "group.id": told.GROUP, "auto.offset.reset": "earliest"},
+    # The broker's shortest session: after a kill the next process waits for it to end.
+    events = pw.io.kafka.read({**broker, "group.id": told.GROUP, "auto.offset.reset": "earliest",
+                               "session.timeout.ms": "6000"},
                               topic=told.SOURCE, schema=Event, format="json",
                               autocommit_duration_ms=50, name="events")
     reducer = {"W1": counts, "W2": features, "W3": hopping}[told.WORKLOAD]

@@ -84,7 +84,7 @@ def main() -> None:
     else:
         events = events.filter(lambda event: event["event_type"] in ("cart_add", "purchase", TICK))
         fired = events.session_window(timedelta(milliseconds=ABSENCE_MS)).reduce(
-            lambda before, event: newest(event), newest).final(
+            lambda before, event: newest(event), newest, lambda earlier, later: later).final(
             closing_strategy="partition").apply(left_cart)
     fired.filter(lambda found: found is not None).to_topic(
         app.topic(told.OUT, value_serializer="json"))

@@ -25,6 +25,8 @@ final class StreamsAbsence extends ContextualProcessor<String, Event, String, by
     private static final byte[] PRESENT = {1};
     private KeyValueStore<String, Long> armed;
     private KeyValueStore<Bytes, byte[]> due;
+    /** Nothing older is left: a scan from the beginning would wade through what was deleted. */
+    private long begin;
 
     static KStream<String, byte[]> of(StreamsBuilder builder, KStream<String, Event> events) {
         builder.addStateStore(StreamsJob.store(ARMED, Serdes.Long()));
@@ -63,7 +65,8 @@ final class StreamsAbsence extends ContextualProcessor<String, Event, String, by
     }
 
     private void fire(long now) {
-        try (KeyValueIterator<Bytes, byte[]> found = due.range(key(0, ""), key(now - Told.ABSENCE_MS, ""))) {
+        long end = Math.max(begin, now - Told.ABSENCE_MS);
+        try (KeyValueIterator<Bytes, byte[]> found = due.range(key(begin, ""), key(end, ""))) {
             while (found.hasNext()) {
                 KeyValue<Bytes, byte[]> next = found.next();
                 ByteBuffer key = ByteBuffer.wrap(next.key.get());
@@ -74,6 +77,7 @@ final class StreamsAbsence extends ContextualProcessor<String, Event, String, by
                 context().forward(new Record<>(user, Event.firing(user, begun), now));
             }
         }
+        begin = end;
     }
 
     private static Bytes key(long ms, String user) {
