@@ -135,8 +135,11 @@ class Lane:
         async with self.lock:
             with self._whole():
                 for batch in self._cut(self._fresh(records)):
+                    is_culprit = bool(self._poison) and _first(batch) in self._poison
                     if not await self._walk(batch):
                         return      # gone back to the checkpoint; the records will come again
+                    if is_culprit:      # behind us for good: the next one need not find it again
+                        await self._checkpoint()
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -185,7 +188,7 @@ class Lane:
         out = Out(self.logic.name, now_ms)
         fault = None
         if self._poison:
-            fault = self._poison.pop((batch[0].topic, batch[0].offset), None)
+            fault = self._poison.pop(_first(batch), None)
         try:
             if fault is not None:
                 out.at(batch[0])
@@ -209,9 +212,8 @@ class Lane:
         return True
 
     async def _go_back(self, batch: Sequence[Record], bug: Exception) -> None:
-        first = batch[0]
         if len(batch) == 1:
-            self._poison[first.topic, first.offset] = f"{type(bug).__name__}: {bug}"
+            self._poison[_first(batch)] = f"{type(bug).__name__}: {bug}"
         else:
             self._careful_until.update(_ends(batch))
         ahead = {(r.topic, r.partition): r.offset + 1 for r in reversed(batch)}
@@ -285,6 +287,11 @@ class Lane:
         entries = self.versions.write(mark.number, [*rows, (MARK_KEY, mark.encode())])
         return [Emission(self._changelog_topic, key, value, self.partition)
                 for key, value in entries]
+
+
+def _first(batch: Sequence[Record]) -> tuple[str, int]:
+    """What names a batch of one record."""
+    return batch[0].topic, batch[0].offset
 
 
 def _ends(batch: Sequence[Record]) -> Offsets:

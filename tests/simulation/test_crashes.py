@@ -149,3 +149,21 @@ def test_a_record_that_the_walk_fails_on_is_quarantined_and_harms_no_neighbour()
     counts, spoken = obvious(clean)
     assert rows(lane) == counts
     assert heard_downstream(broker) == spoken
+
+
+def test_many_records_in_a_row_that_the_walk_fails_on_cost_one_return_each() -> None:
+    class Returning(Counting):
+        returns = 0
+
+        def recovered(self, state: PartitionState) -> None:
+            self.returns += 1
+
+    broker, logic = world(4), Returning()
+    broker.logs["in", 0][5:5] = [(b"k1", b"bad")] * 14
+    lane = drive(broker, logic, 0, checkpoint_every=1000)
+    assert lane is not None
+    assert len(broker.logs["events.quarantined", 0]) == 14
+    assert logic.returns <= 14 + 6      # batches that hold some of them go back once more
+    counts, spoken = obvious(world(4))
+    assert rows(lane) == counts
+    assert heard_downstream(broker) == spoken
