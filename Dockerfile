@@ -22,7 +22,8 @@ RUN groupadd --gid 10001 kairos \
 COPY --from=build /opt/kairos /opt/kairos
 ENV PATH=/opt/kairos/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    KAIROS_HOME=/var/lib/kairos
+    KAIROS_HOME=/var/lib/kairos \
+    NUMBA_CACHE_DIR=/var/lib/kairos/compiled
 WORKDIR /var/lib/kairos
 VOLUME /var/lib/kairos
 USER 10001:10001
