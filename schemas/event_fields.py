@@ -76,9 +76,9 @@ def unknown(path: str, known: tuple[str, ...], advice: str) -> Unfit:
 
 def text(value: object, path: str, *, chars_max: int = ID_CHARS_MAX) -> str | None:
     """Text of at most `chars_max` characters; empty counts as absent."""
-    if isinstance(value, UUID):
-        return str(value)
     if not isinstance(value, str):
+        if isinstance(value, UUID):
+            return str(value)
         raise Unfit("wrong_type", path, f"must be text, not {kind_of(value)}; put it in quotes")
     if len(value) > chars_max:
         raise Unfit("bad_value", path, f"is longer than {chars_max} characters; shorten it")

@@ -174,13 +174,14 @@ class _Visit:
         slot = self._slab.find(self._key)
         if slot is not None and self._slab.has_seen(slot, 0, self._record.offset):
             return                                # emitted in full before the crash
-        allowed = self._pass_gate()
+        pair = identity.pair(self._event, self._logic._pseudonyms)
+        allowed = self._pass_gate(pair)
         self._receive(allowed)
         if allowed == 0:
             self._refuse("no_consent", field="consent", detail="no purpose is allowed for this "
                          "person; send a consent claim once they have agreed")
         elif not self._is_duplicate():
-            self._admit(allowed)
+            self._admit(allowed, pair)
 
     def _refuse(self, reason: str, *, outcome: str = "refused", field: str = "",
                 detail: str = "") -> None:
@@ -197,11 +198,11 @@ class _Visit:
         self._slab.tails[slot].update(changes)
         self._slab.stamp(slot, 0, self._record.offset)
 
-    def _pass_gate(self) -> int:
+    def _pass_gate(self, pair: identity.Pair | None) -> int:
         """Hear what is said, publish what is news; returns the purposes allowed."""
         record, event = self._record, self._event
         words: gate.Words = dict(self._tail().get("words", {}))
-        said = [*self._inherited(), *gate.claims(event)]
+        said = [*self._inherited(pair), *gate.claims(event)]
         changed, news = gate.hear(words, said, is_explicit=event["event_type"] == "consent")
         if changed:
             self._keep(words=words)
@@ -209,9 +210,8 @@ class _Visit:
         return gate.mask(words, self._logic._side.consents.words(self._person),
                          partition=record.partition, offset=record.offset)
 
-    def _inherited(self) -> list[gate.Claim]:
+    def _inherited(self, pair: identity.Pair | None) -> list[gate.Claim]:
         """A visitor's words, when this event says who the visitor is and nobody was it before."""
-        pair = identity.pair(self._event, self._logic._pseudonyms)
         if pair is None:
             return []
         self._keep()          # the visitor's row may get ahead; this one must say that it was asked
@@ -223,15 +223,17 @@ class _Visit:
         return [] if slot is None else gate.inherited(self._slab.tails[slot].get("words", {}))
 
     def _publish(self, news: list[gate.Claim]) -> None:
+        if not news:
+            return
         record, event = self._record, self._event
         proof = gate.evidence(partition=record.partition, offset=record.offset,
                               event_id=event["event_id"])
+        home = ids.partition_of(self._person.encode(), self._logic._partitions)
         for claim in news:
             change = records.consent_change(event, claim, profile_id=self._person, proof=proof,
                                             origin=gate.origin(event), now_ms=self._out.now_ms)
             self._out.emit(CONSENTS, f"{self._person}|{change['purpose']}", change,
-                           partition=ids.partition_of(self._person.encode(),
-                                                      self._logic._partitions))
+                           partition=home)
 
     def _receive(self, allowed: int) -> None:
         """A receipt. That somebody has had enough of us is heard even without consent."""
@@ -259,9 +261,8 @@ class _Visit:
             "row": b"", "event": b"", "event_ms": self._event["event_ms"],
             "appended_ms": self._record.appended_ms, "stage": "admit"}, schema="handover")
 
-    def _admit(self, allowed: int) -> None:
+    def _admit(self, allowed: int, pair: identity.Pair | None) -> None:
         event, offset = self._event, self._record.offset
-        pair = identity.pair(event, self._logic._pseudonyms)
         if pair is not None:
             if identity.linked(self._slab, pair[0], offset - 1) != pair[1]:
                 self._hand_over(*pair)
@@ -269,8 +270,10 @@ class _Visit:
         deposit = identity.deposit(event, self._person, allowed)
         if deposit is not None:
             self._deposits.append(deposit)
-        traits = dict(self._tail().get("traits", {}))
-        if identity.learn_traits(traits, event, allowed):
-            self._keep(traits=traits)
+        traits = self._tail().get("traits", {})
+        if event["event_type"] == identity.IDENTIFY:
+            traits = dict(traits)
+            if identity.learn_traits(traits, event, allowed):
+                self._keep(traits=traits)
         self._out.emit(ADMITTED, self._person, records.admitted(
             event, self._record, profile_id=self._person, allowed=allowed, traits=traits))

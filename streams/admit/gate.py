@@ -21,6 +21,7 @@ RAW_TOPIC: Final = "events.raw"
 Words = dict[str, list[Any]]          # purpose bit as text -> [event_ms, granted, published_ms]
 Claim = tuple[int, bool, int]         # purpose bit, granted, event_ms
 
+_NAMES: Final = {bit: str(bit) for bit in purposes.BITS.values()}
 WITHDRAWALS: Final = {"message_unsubscribed": "unsubscribe", "message_complained": "complaint"}
 
 
@@ -29,7 +30,8 @@ def claims(event: Mapping[str, Any]) -> list[Claim]:
     said = {purposes.BITS[name]: granted for name, granted in (event["consent"] or {}).items()}
     if event["event_type"] in WITHDRAWALS:
         said[purposes.CONTACT] = False
-    return [(bit, said[bit], event["event_ms"]) for bit in sorted(said)]
+    event_ms = event["event_ms"]
+    return [(bit, said[bit], event_ms) for bit in sorted(said)]
 
 
 def origin(event: Mapping[str, Any]) -> str:
@@ -49,14 +51,15 @@ def hear(words: Words, said: Iterable[Claim], *, is_explicit: bool) -> tuple[boo
     """
     changed, news = False, []
     for bit, granted, event_ms in said:
-        standing = words.get(str(bit))
+        name = _NAMES[bit]
+        standing = words.get(name)
         if standing is not None and (standing[0], not standing[1]) >= (event_ms, not granted):
             continue
         changed = True
         publish = (standing is None or standing[1] != granted or is_explicit
                    or event_ms - standing[2] >= REPEAT_MS)
         published_ms = event_ms if publish or standing is None else standing[2]
-        words[str(bit)] = [event_ms, granted, published_ms]
+        words[name] = [event_ms, granted, published_ms]
         if publish:
             news.append((bit, granted, event_ms))
     return changed, news
@@ -76,8 +79,8 @@ def mask(words: Words, book: Mapping[int, tuple[int, bool, str]], *, partition: 
     self; heeding them would refuse what was admitted before.
     """
     allowed = 0
-    for bit in purposes.BITS.values():
-        local, shared = words.get(str(bit)), book.get(bit)
+    for bit, name in _NAMES.items():
+        local, shared = words.get(name), book.get(bit)
         newest = None if local is None else (local[0], not local[1])
         if shared is not None:
             rank = (shared[0], not shared[1])

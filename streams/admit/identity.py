@@ -23,6 +23,8 @@ LINKS_MAX: Final = 32                 # kept per visitor; older ones lie far beh
 COARSE_CHARS_MAX: Final = 64          # what is longer is no locale, country or time zone
 
 Links = list[list[Any]]               # [[since_offset, profile_id], ...], by offset
+Pair = tuple[str, str]                # visitor, person
+IDENTIFY: Final = "identify"          # the one event type that carries traits
 
 
 # Rows reach the changelog in the order of their keys, and a crash may cut them short. Hence links
@@ -77,7 +79,7 @@ def link(slab: Slab, visitor: str, person: str, offset: int) -> None:
     slab.stamp(slot, 0, offset)
 
 
-def pair(event: Mapping[str, Any], pseudonyms: Pseudonyms) -> tuple[str, str] | None:
+def pair(event: Mapping[str, Any], pseudonyms: Pseudonyms) -> Pair | None:
     """(visitor, person) when the event says that the two are one."""
     if event["event_type"] not in LINKING or not (event["user_id"] and event["anonymous_id"]):
         return None
@@ -87,7 +89,7 @@ def pair(event: Mapping[str, Any], pseudonyms: Pseudonyms) -> tuple[str, str] | 
 
 def deposit(event: Mapping[str, Any], profile_id: str, allowed: int) -> Deposit | None:
     """What goes to the vault: identifiers, and only when the person may be contacted."""
-    if event["event_type"] != "identify" or not allowed & purposes.CONTACT:
+    if event["event_type"] != IDENTIFY or not allowed & purposes.CONTACT:
         return None
     traits = event["traits"] or {}
     fields = tuple((name, traits[name]) for name in IDENTIFIERS if name in traits)
@@ -96,7 +98,7 @@ def deposit(event: Mapping[str, Any], profile_id: str, allowed: int) -> Deposit 
 
 def learn_traits(known: dict[str, list[Any]], event: Mapping[str, Any], allowed: int) -> bool:
     """Take coarse traits into `known` ({name: [event_ms, value]}); True when one was newer."""
-    if event["event_type"] != "identify" or not allowed & purposes.PERSONALISE:
+    if event["event_type"] != IDENTIFY or not allowed & purposes.PERSONALISE:
         return False
     changed = False
     for name in COARSE:
