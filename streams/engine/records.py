@@ -100,7 +100,7 @@ class Out:
         """
         kind = contract(schema or topic)
         if "origin_offset" in kind.fields and "origin_offset" not in fields:
-            fields = {**fields, **self._origin(fields)}
+            fields = fields | self._origin(fields)
         self.emissions.append(Emission(topic, key.encode(), kind.encode(fields), partition))
 
     def _origin(self, fields: dict[str, Any]) -> dict[str, int]:
