@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -28,10 +29,11 @@ Context = Literal["cart", "viewed", "bought", "other"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CONTEXTS: Final[dict[str, Context]] = {
     "cart_add": "cart", "checkout_start": "cart", "product_view": "viewed", "purchase": "bought"}
-_COUNT: Final = ((1, "none"), (2, "once"), (4, "a few"), (10, "several"))
-_DAYS: Final = ((1, "within a day"), (7, "within a week"), (31, "within a month"),
-                (93, "within a quarter"))
-_MONEY: Final = ((0.01, "none"), (50, "low"), (250, "medium"), (1000, "high"))
+Scale = tuple[tuple[float, str], ...]
+_COUNT: Final[Scale] = ((1, "none"), (2, "once"), (4, "a few"), (10, "several"))
+_DAYS: Final[Scale] = ((1, "within a day"), (7, "within a week"), (31, "within a month"),
+                       (93, "within a quarter"))
+_MONEY: Final[Scale] = ((0.01, "none"), (50, "low"), (250, "medium"), (1000, "high"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +83,34 @@ def signals_of(features_json: str) -> tuple[tuple[str, str], ...]:
     for name in sorted(features):
         part = features[name]
         value = part.get("value") if isinstance(part, dict) else part
-        if (_NAME.fullmatch(name) and isinstance(value, int | float)
-                and not isinstance(value, bool)):
+        if (isinstance(value, int | float) and not isinstance(value, bool)
+                and _is_name(name)):
             found.append((name, bucket(name, value)))
     return tuple(found)
 
 
 def bucket(name: str, value: float) -> str:
     """The bucket of a feature's value; the feature's name tells its kind."""
+    scale, beyond = _scale(name)
+    for limit, word in scale:
+        if value < limit:
+            return word
+    return beyond
+
+
+@lru_cache(maxsize=1024)
+def _scale(name: str) -> tuple[Scale, str]:
+    """(limits and their words, the word beyond them) for a feature of that name."""
     if name.startswith(("spend", "value", "revenue", "basket")):
-        return next((word for limit, word in _MONEY if value < limit), "very high")
+        return _MONEY, "very high"
     if name.startswith("days_") or name.endswith("_days"):
-        return next((word for limit, word in _DAYS if value < limit), "longer")
-    return next((word for limit, word in _COUNT if value < limit), "many")
+        return _DAYS, "longer"
+    return _COUNT, "many"
+
+
+@lru_cache(maxsize=1024)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 def _segments(segments_json: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import orjson
@@ -52,8 +53,11 @@ def _seal(key: bytes, payload: bytes) -> bytes:
 
 def is_web_address(target: str) -> bool:
     """True for http(s) URLs without white space or control characters."""
-    return (target.startswith(("http://", "https://"))
-            and not any(char.isspace() or ord(char) < 32 for char in target))
+    if not target.startswith(("http://", "https://")):
+        return False
+    if target.isprintable():          # then a space is the only white space it can hold
+        return " " not in target
+    return not any(char.isspace() or ord(char) < 32 for char in target)
 
 
 def sign(key: bytes, link: Link) -> str:
@@ -87,7 +91,7 @@ def _parse(payload: str) -> Link | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)      # without slots: the way out is signed once and stands twice
 class Signer:
     """Makes the addresses that stand in one message."""
 
@@ -107,6 +111,6 @@ class Signer:
     def pixel(self) -> str:
         return f"{self.base_url}/o/{self.token('open')}.gif"
 
-    @property
+    @cached_property
     def unsubscribe(self) -> str:
         return f"{self.base_url}/u/{self.token('unsubscribe')}"

@@ -14,6 +14,7 @@ import re
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime, formataddr, parseaddr
+from functools import lru_cache
 
 from streams.deliver.binding import Bound, Piece, one_line
 
@@ -35,9 +36,16 @@ _LINK = '<a href="{href}" style="color:#0b5c4d">{label}</a>'
 _QUIET = '<a href="{href}" style="color:#6b6b70;font-size:13px">{label}</a>'
 
 
+@lru_cache(maxsize=16)      # KAIROS_MAIL_FROM is one address for the life of a process
+def _sender(sender: str) -> tuple[str, str]:
+    """(the From header's value, the address)."""
+    name, address = parseaddr(sender)
+    return formataddr((one_line(name), one_line(address))), address
+
+
 def host_of(sender: str) -> str:
     """The domain that message ids are made under."""
-    return parseaddr(sender)[1].rpartition("@")[2] or "kairos.invalid"
+    return _sender(sender)[1].rpartition("@")[2] or "kairos.invalid"
 
 
 def message_id(decision_id: str, sender: str) -> str:
@@ -108,9 +116,8 @@ def write(bound: Bound, *, decision_id: str, variant: str, sender: str, locale: 
           date_ms: int) -> bytes:
     """The whole message. `sender` as in KAIROS_MAIL_FROM; `date_ms` goes into the Date header."""
     boundary, tongue = f"=_{decision_id}", _locale(locale)
-    name, address = parseaddr(sender)
     headers = "\r\n".join((
-        f"From: {formataddr((one_line(name), one_line(address)))}",
+        f"From: {_sender(sender)[0]}",
         f"To: {bound.address}",
         _header("Subject", bound.subject),
         f"Date: {format_datetime(datetime.fromtimestamp(date_ms / 1000, UTC))}",

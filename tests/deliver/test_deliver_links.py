@@ -18,6 +18,13 @@ LINKS = st.builds(Link, st.sampled_from(links.KINDS), TEXTS, TEXTS, TEXTS, TEXTS
                   TEXTS)
 
 
+@given(st.sampled_from(["http://", "https://", "ftp://"]),
+       st.text(st.characters() | st.sampled_from(" \n\x1f\x85\xa0\u2028\u3000"), max_size=8))
+def test_a_web_address_has_no_white_space_of_any_script(scheme: str, rest: str) -> None:
+    wanted = scheme != "ftp://" and not any(c.isspace() or ord(c) < 32 for c in rest)
+    assert links.is_web_address(scheme + rest) is wanted
+
+
 @given(LINKS)
 def test_a_signed_link_is_read_back(link: Link) -> None:
     assert links.read(KEY, links.sign(KEY, link)) == link

@@ -10,6 +10,11 @@ _SCHEME = re.compile(r"[a-z]:\s?//|//\S|\b(?:mailto|tel|javascript|data|sms):|\]
 _HOST = re.compile(r"[^\W\d_]{2}\.[^\W\d_]{2,}")
 _SPELT = re.compile(r"[\w-]+\s?[(\[{]?\s?\bdot\b\s?[)\]}]?\s?[\w-]+", re.IGNORECASE)
 _EMAIL = re.compile(r"\S@\S|(?<!\w)@\w|\bat\]|\(at\)|\[at\]")
+# What stands in every match of _SCHEME, _HOST and _EMAIL, begun with a literal: found at once.
+_SCHEME_END = re.compile(r":(?:(?<=\bmailto:)|(?<=\btel:)|(?<=\bjavascript:)|(?<=\bdata:)"
+                         r"|(?<=\bsms:))", re.IGNORECASE)
+_DOTTED = re.compile(r"\.[^\W\d_]{2}")
+_AT_SIGNS = ("@", "at]", "(at)")
 _DIGITS = re.compile(r"(?:\d[ .\-/]?){7,}")
 # A greeting that names somebody: only {first_name} may stand there.
 _NAMED = re.compile(r"\b(?:Hi|Hello|Hey|Dear|Hallo|Liebe|Lieber|Bonjour|Cher|ChÃ¨re|Hola|Querido|"
@@ -19,7 +24,7 @@ _NAMED = re.compile(r"\b(?:Hi|Hello|Hey|Dear|Hallo|Liebe|Lieber|Bonjour|Cher|ChÃ
 
 def links_gate(view: View, _frame: Frame) -> str:
     """'' or a link that is no slot. On final bytes the bound link is masked."""
-    found = _HOST.search(view.bare) or _SCHEME.search(view.bare)
+    found = _link(view.bare)
     if found is None and ("dot" in view.words or "www" in view.words):
         found = _SPELT.search(view.bare) or re.search("www", view.bare, re.IGNORECASE)
     return f"{found.group()[:40]!r} is a link outside a slot" if found else ""
@@ -27,8 +32,17 @@ def links_gate(view: View, _frame: Frame) -> str:
 
 def privacy_gate(view: View, _frame: Frame) -> str:
     """'' or something that looks like a person's data."""
-    for what, pattern in (("an address", _EMAIL), ("a long number", _DIGITS), ("a name", _NAMED)):
-        found = pattern.search(view.bare)
-        if found:
+    if any(sign in view.bare for sign in _AT_SIGNS) and _EMAIL.search(view.bare):
+        return "an address stands outside a slot"
+    for what, pattern in (("a long number", _DIGITS), ("a name", _NAMED)):
+        if pattern.search(view.bare):
             return f"{what} stands outside a slot"
     return ""
+
+
+def _link(text: str) -> re.Match[str] | None:
+    """The first host, else the first scheme, in `text`."""
+    found = _HOST.search(text) if _DOTTED.search(text) else None
+    if found is None and ("//" in text or "](" in text or _SCHEME_END.search(text)):
+        found = _SCHEME.search(text)
+    return found

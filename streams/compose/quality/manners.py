@@ -36,10 +36,18 @@ def injection_gate(view: View, _frame: Frame) -> str:
     found = ECHOES.find(view.folded, frozenset(view.words))
     if found:
         return f"{found[0][1]!r} is {found[0][0]}"
-    if view.final and _TITLE_ECHO.search(view.whole.casefold()):
+    if view.final and _echoes(view.whole.casefold()):
         return "a bound fact holds an instruction"
     return ""
 
 
+def _echoes(text: str) -> bool:
+    """Whether a folded text holds an instruction to the writer."""
+    return (any(sign in text for sign in _TITLE_SIGNS)      # much quicker than the search
+            and _TITLE_ECHO.search(text) is not None)
+
+
 _TITLE_ECHO = re.compile(r"\bignore (?:all |any |the |my |your )*(?:previous|prior|above|earlier)"
                          r"|\bsystem prompt|\bas an ai\b|\byou are now\b|<\||\[inst\]")
+# One of these stands in whatever _TITLE_ECHO finds.
+_TITLE_SIGNS = ("ignore ", "system prompt", "as an ai", "you are now", "<|", "[inst]")
