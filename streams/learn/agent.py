@@ -21,6 +21,7 @@ from streams.kernel.moments import DAY_MS
 from streams.kernel.purposes import MEASURE
 from streams.kernel.side_inputs import SideInputs
 from streams.learn import conversions, flywheel, reward
+from streams.learn.glances import Glances
 from streams.pipeline import ADMITTED, DECISIONS, DELIVERIES, POLICIES, RECEIPTS, REWARDS
 from streams.playbooks.loading import from_record
 
@@ -56,6 +57,7 @@ class LearnLogic:
         self._named = named
         self._types: frozenset[tuple[str, str]] = frozenset()
         self._version = -1
+        self._glances = Glances()
         self._takes = {ADMITTED: self._take_event, DECISIONS: self._take_decision,
                        DELIVERIES: self._take_delivery, RECEIPTS: self._take_receipt}
 
@@ -66,16 +68,25 @@ class LearnLogic:
         if self._version != self._side.version:
             self._version, self._types = self._side.version, frozenset(
                 self._named(self._side))
-        for record in batch:
-            out.at(record)
-            try:
-                if contract("watermark").is_mine(record.value):
-                    self._take_watermark(state, record, out)
-                elif not any(contract(name).is_mine(record.value) for name in _OF_CHOOSE):
-                    fields = contract(record.topic).decode(record.value)
-                    self._takes[record.topic](state, record, fields, out)
-            except ValueError as fault:
-                out.quarantine("bad_avro", detail=str(fault))
+        for at, glance in enumerate(self._glances.of(batch)):
+            if glance is None:
+                self._take(state, batch[at], out)
+            elif self._is_news(state, glance):
+                record = batch[at]
+                out.at(record)
+                self._remember(state, record, contract(ADMITTED).decode(record.value), out)
+
+    def _take(self, state: PartitionState, record: Record, out: Out) -> None:
+        """Read one record in full and take it in."""
+        out.at(record)
+        try:
+            if contract("watermark").is_mine(record.value):
+                self._take_watermark(state, record, out)
+            elif not any(contract(name).is_mine(record.value) for name in _OF_CHOOSE):
+                fields = contract(record.topic).decode(record.value)
+                self._takes[record.topic](state, record, fields, out)
+        except ValueError as fault:
+            out.quarantine("bad_avro", detail=str(fault))
 
     def recovered(self, state: PartitionState) -> None:
         """Rows are back: add up the policies again and arm every row."""
@@ -98,8 +109,15 @@ class LearnLogic:
 
     def _take_event(self, state: PartitionState, record: Record, event: dict[str, Any],
                     out: Out) -> None:
-        if state.seen.is_repeat(ADMITTED, event) or not self._may_convert(state, event):
-            return
+        if self._is_news(state, event):
+            self._remember(state, record, event, out)
+
+    def _is_news(self, state: PartitionState, event: dict[str, Any]) -> bool:
+        """Whether an event, or a glance at it, is no repeat and may convert. Notes its origin."""
+        return not state.seen.is_repeat(ADMITTED, event) and self._may_convert(state, event)
+
+    def _remember(self, state: PartitionState, record: Record, event: dict[str, Any],
+                  out: Out) -> None:
         tail = self._open(state, record, event["tenant"], event["profile_id"])
         if tail is not None and conversions.remember_event(tail, event):
             self._close(state, event["profile_id"], tail, out)
@@ -157,7 +175,8 @@ class LearnLogic:
         else:
             decided = state.notes.setdefault("decided_ms", {})
             decided[tenant] = max(decided.get(tenant, NEVER), fields["watermark_ms"])
-        for _, key in state.timers.due(tenant + _PRUNE, self._horizon_ms(state, tenant)):
+        horizon_ms = self._horizon_ms(state, tenant, state.watermarks.of(tenant))
+        for _, key in state.timers.due(tenant + _PRUNE, horizon_ms):
             self._look(state, key, out)
 
     def _look(self, state: PartitionState, key: bytes, out: Out) -> None:
@@ -184,6 +203,7 @@ class LearnLogic:
         tenant, key = tail["tenant"], profile_id.encode()
         heard_ms = state.watermarks.of(tenant)
         denied = self._side.consents.denied(profile_id)
+        horizon_ms = self._horizon_ms(state, tenant, heard_ms)
         for decision_id, decision in tail.get("decisions", {}).items():
             found = list(conversions.find(tail, decision))
             if not decision["closed"] and conversions.closes_ms(decision) <= heard_ms:
@@ -195,17 +215,16 @@ class LearnLogic:
             flywheel.recount(tail, decision, state.notes.setdefault("policies", {}),
                              denied=denied)
         conversions.forget_decisions(tail, heard_ms)
-        conversions.forget_events(tail, self._horizon_ms(state, tenant))
+        conversions.forget_events(tail, horizon_ms)
         if conversions.is_empty(tail):
             state.slab.drop(key)
         else:
             state.slab.dirty.add(key)
             self._arm(state, key, tail)
 
-    def _horizon_ms(self, state: PartitionState, tenant: str) -> int:
+    def _horizon_ms(self, state: PartitionState, tenant: str, heard_ms: int) -> int:
         """Event time before which nothing can matter to a decision or event still to come."""
-        clock_ms = min(state.watermarks.of(tenant),
-                       state.notes.get("decided_ms", {}).get(tenant, NEVER))
+        clock_ms = min(heard_ms, state.notes.get("decided_ms", {}).get(tenant, NEVER))
         kept_ms = state.notes.get("windows_ms", {}).get(tenant, KEPT_MS_MIN)
         return int(clock_ms - kept_ms)
 

@@ -105,6 +105,8 @@ def remember_receipt(tail: Tail, fields: Mapping[str, Any]) -> bool:
 def find(tail: Tail, decision: dict[str, Any]) -> Iterator[Found]:
     """Every reward of `decision` that was not found before; it is noted in the decision."""
     events = tail.get("events", ())
+    if not events:
+        return
     for event_id, event_type, event_ms, order_id, value_micros in events:
         if event_id not in decision["converted"] and joins(decision, event_type, event_ms):
             worth = decision["value_micros"] or value_micros
@@ -168,6 +170,8 @@ def forget_decisions(tail: Tail, heard_ms: int) -> None:
     decisions = tail.get("decisions", {})
     old = [name for name, d in decisions.items()
            if d["closed"] and closes_ms(d) + REMEMBERED_MS <= heard_ms]
+    if not old:
+        return
     waiting = sorted((decisions[name]["moment_ms"], name) for name in old
                      if not is_settled(decisions[name]))
     kept = {name for _, name in waiting[-UNSETTLED_MAX:]}
@@ -180,8 +184,10 @@ def forget_events(tail: Tail, horizon_ms: int) -> None:
     """Drop events and early news before `horizon_ms`: no decision will come to ask for them."""
     tail["events"] = [known for known in tail.get("events", ()) if known[2] >= horizon_ms]
     for name in ("sent", "heard"):
-        tail[name] = {decision_id: early for decision_id, early in tail.get(name, {}).items()
-                      if early[1] >= horizon_ms}
+        early = tail.setdefault(name, {})
+        if early:
+            tail[name] = {decision_id: word for decision_id, word in early.items()
+                          if word[1] >= horizon_ms}
 
 
 def next_look_ms(tail: Tail) -> int | None:
@@ -194,9 +200,13 @@ def next_look_ms(tail: Tail) -> int | None:
 def next_prune_ms(tail: Tail) -> int | None:
     """The horizon at which something of this row can be dropped."""
     times = [known[2] for known in tail.get("events", ())]
-    times += [early[1] for name in ("sent", "heard") for early in tail.get(name, {}).values()]
+    for name in ("sent", "heard"):
+        early = tail.get(name)
+        if early:
+            times += [word[1] for word in early.values()]
     return min(times) + 1 if times else None
 
 
 def is_empty(tail: Tail) -> bool:
-    return not any(tail.get(name) for name in ("decisions", "events", "sent", "heard", "counts"))
+    return not (tail.get("decisions") or tail.get("events") or tail.get("sent")
+                or tail.get("heard") or tail.get("counts"))
