@@ -7,7 +7,7 @@ come: it lets events go. Both are event time, so a replayed year ends as the yea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -120,7 +120,7 @@ class LearnLogic:
                   out: Out) -> None:
         tail = self._open(state, record, event["tenant"], event["profile_id"])
         if tail is not None and conversions.remember_event(tail, event):
-            self._close(state, event["profile_id"], tail, out)
+            self._close(state, event["profile_id"], tail, out, asked=tail.get("decisions", ()))
 
     def _may_convert(self, state: PartitionState, event: dict[str, Any]) -> bool:
         """Whether any decision could ask for such an event, and may: joining is measuring."""
@@ -136,7 +136,8 @@ class LearnLogic:
         self._note_playbook(state, decision)
         tail = self._open(state, record, decision["tenant"], decision["profile_id"])
         if tail is not None and conversions.remember_decision(tail, decision):
-            self._close(state, decision["profile_id"], tail, out)
+            self._close(state, decision["profile_id"], tail, out,
+                        asked=(decision["decision_id"],))
 
     def _note_playbook(self, state: PartitionState, decision: dict[str, Any]) -> None:
         """Learn from the decision itself what converts and how long events must be kept."""
@@ -197,15 +198,19 @@ class LearnLogic:
         tail.setdefault("tenant", tenant)
         return tail
 
-    def _close(self, state: PartitionState, profile_id: str, tail: dict[str, Any],
-               out: Out) -> None:
-        """Emit every reward that is new, close what is over, count it, drop what is past."""
+    def _close(self, state: PartitionState, profile_id: str, tail: dict[str, Any], out: Out,
+               asked: Collection[str] = ()) -> None:
+        """Emit every reward that is new, close what is over, count it, drop what is past.
+
+        `asked`: the decisions that something new may have met. All others were tried with all that
+        the row holds when it came.
+        """
         tenant, key = tail["tenant"], profile_id.encode()
         heard_ms = state.watermarks.of(tenant)
         denied = self._side.consents.denied(profile_id)
         horizon_ms = self._horizon_ms(state, tenant, heard_ms)
         for decision_id, decision in tail.get("decisions", {}).items():
-            found = list(conversions.find(tail, decision))
+            found = list(conversions.find(tail, decision)) if decision_id in asked else []
             if not decision["closed"] and conversions.closes_ms(decision) <= heard_ms:
                 decision["closed"] = True
                 found.append(reward.closing(decision))
