@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both set up what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check sim walk bench bench-signal integration reference up down status clean
+.PHONY: help setup demo test check sim walk bench bench-signal bench-stages integration reference up down status clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -53,6 +53,9 @@ bench: setup ## print every figure we publish
 
 bench-signal: setup ## the signal path beside Flink, Kafka Streams and others (ARGS="--help")
 	@$(PYTHON) -m bench.signal $(ARGS)
+
+bench-stages: setup ## each stage's walk in one process, no broker (ARGS="--events 50000")
+	@$(PYTHON) -m bench.stages $(ARGS)
 
 reference: setup ## write settings.reference.env anew from the settings object
 	@$(PYTHON) -m infra.settings_reference
