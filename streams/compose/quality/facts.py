@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from streams.compose.quality.view import Frame, View
 from streams.playbooks.templates import literal_numbers
@@ -47,10 +48,17 @@ def gate(view: View, frame: Frame) -> str:
     if number:
         return f"{number!r} states a figure outside a slot"
     words = frozenset(view.words)
-    for kind, lexicon in (("number", _NUMBER_WORDS), ("date", _DATE_WORDS)):
-        found = words & (lexicon["en"] | lexicon.get(frame.locale, frozenset()))
+    for kind, lexicon in _lexicons(frame.locale):
+        found = words & lexicon
         if found:
             return f"the {kind} word {min(found)!r} stands outside a slot"
     if "one" in words and _ONE.search(view.folded):
         return "the number word 'one' stands outside a slot"
     return ""
+
+
+@lru_cache(maxsize=64)
+def _lexicons(locale: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """(kind, words) of what states a fact in a locale; English is refused in all of them."""
+    return tuple((kind, lexicon["en"] | lexicon.get(locale, frozenset()))
+                 for kind, lexicon in (("number", _NUMBER_WORDS), ("date", _DATE_WORDS)))

@@ -51,7 +51,7 @@ def _lengths(view: View, limits: Limits) -> str:
         return f"the body has {len(view.body.strip())} characters"
     if not limits.words_min <= len(view.words) <= limits.words_max:
         return f"the text has {len(view.words)} words"
-    if any(len(word) > WORD_CHARS_MAX for word in view.words):
+    if max(map(len, view.words)) > WORD_CHARS_MAX:
         return "a word is too long to be one"
     return ""
 

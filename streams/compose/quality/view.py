@@ -71,7 +71,8 @@ def fold(text: str) -> str:
     """Plain lower-case words: compatibility forms, accents, case, dashes and dots undone."""
     if not text.isascii():
         plain = unicodedata.normalize("NFKD", text.translate(_QUOTES))
-        text = "".join(c for c in plain if not unicodedata.combining(c))
+        text = plain if plain.isascii() else "".join(
+            c for c in plain if c < "\x80" or not unicodedata.combining(c))
     return _NOT_WORD.sub(" ", text.casefold()).strip()
 
 
