@@ -167,8 +167,8 @@ def _variance(column: str, inside: str, count: str, mean: str) -> str:
     those of quantities in thousandths."""
     unit, number = ((100, "toInt64(floor(value_micros / 10000))") if column == "value_micros"
                     else (1000, column))
-    squares = f"sumIf({number} * {number}, {inside}) / {unit} / {unit} / nullIf({count}, 0)"
-    return f"greatest({squares} - ({mean}) * ({mean}), 0)"
+    squares = f"sumIf({number} * {number}, {inside}) / {unit} / {unit} / {count}"
+    return f"if({count} = 0, NULL, greatest({squares} - ({mean}) * ({mean}), 0))"
 
 
 def _decay(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
