@@ -10,8 +10,11 @@ from rich.table import Table
 
 from sinks.report.build import OUTCOMES
 from sinks.report.charts import number_text
+from sinks.report.drift import sentence
 from sinks.report.words import (
+    DRIFT_COLUMNS,
     caused_row,
+    drift_row,
     duration,
     either,
     few,
@@ -56,7 +59,26 @@ def show(report: Report, console: Console) -> None:
            rows_of(worlds, "receipts", "kind", "by_people", "by_machines"), 2)
     _table(console, "Receipts left out: no such decision", ("world", "channel", "kind", "receipts"),
            rows_of(worlds, "receipts_unknown", "channel", "kind", "receipts"))
+    if report["drift"]:
+        show_drift({world: found["drift"] for world, found in worlds.items()}, console,
+                   only_drifted=True)
     _speed(report, console)
+
+
+def show_drift(drifts: Mapping[str, Mapping[str, Any]], console: Console, *,
+               only_drifted: bool = False) -> None:
+    """The figures of each feature, and a sentence for each world.
+
+    only_drifted   no rows for features that agree or are merely estimated
+    """
+    _table(console, "Drift", DRIFT_COLUMNS, [
+        drift_row(world, name, told) for world, found in drifts.items()
+        for name, told in found.items() if not only_drifted or told["mismatch"]
+        or told["missing"] or told["estimated_off"]], 8)
+    console.print()
+    for world, found in drifts.items():
+        if found:
+            console.print(f"drift of {world}: {sentence(found)}", highlight=False)
 
 
 def _verdicts(worlds: Mapping[str, Any], console: Console) -> None:

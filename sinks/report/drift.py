@@ -168,6 +168,12 @@ def by_feature(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def by_world(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
+    """{tenant: {feature: figures}}."""
+    return {world: by_feature(row for row in rows if row["world"] == world)
+            for world in sorted({row["world"] for row in rows})}
+
+
 def _with_values(row: Mapping[str, Any]) -> int:
     """How many comparisons had a difference to be counted."""
     return int(row["compared"] - row["missing"])
@@ -176,3 +182,18 @@ def _with_values(row: Mapping[str, Any]) -> int:
 def drifted(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The features whose exact values disagree, or that only one side has."""
     return [name for name, told in found.items() if told["mismatch"] or told["missing"]]
+
+
+def sentence(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was found, in one sentence."""
+    total = {name: sum(told[name] for told in found.values()) for name in COUNTS}
+    said = (f"{total['compared']:,} values of {len(found)} features counted anew in SQL: "
+            f"{total['mismatch']:,} differ, {total['missing']:,} are on one side only")
+    if total["estimated"]:
+        said += (f"; {total['estimated']:,} of them are estimates, "
+                 f"{total['estimated_off']:,} beyond their error")
+    if total["gone"]:
+        said += f"; {total['gone']:,} more could not be told: their events are not all there"
+    if total["not_logged"]:
+        said += f"; {total['not_logged']:,} decisions were made before the feature was declared"
+    return said + "."
