@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import html
+import json
 import random
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from conftest import kairos
 from drift_world import NOW_MS, TABLES, TENANT, Landed
 from feature_twin import Heard
+from rich.console import Console
 from test_features import SPECS, START, history
 
+from infra import parts
 from infra.clickhouse import migrate
 from sinks.client import connect
-from sinks.report import drift
+from sinks.report import console, drift, page
+from sinks.report.build import build
 from streams.choose.features.spec import KINDS, FeatureSpec
 from streams.choose.features.sql import recount
 from streams.cli.reading import reader
 from streams.kernel.moments import DAY_MS, HOUR_MS
-from streams.settings import Settings
+from streams.settings import PROJECT, Settings
 
 MORE = (
     *SPECS,
@@ -201,3 +209,47 @@ def test_the_sample_is_of_each_tenant_and_of_the_first_emission(ask: Ask) -> Non
     assert ask(world)["views"]["gone"] == 1
     assert ask(world, sample=4)["views"]["compared"] == 4
     assert ask(world, tenant=TENANT)["views"]["gone"] == 0
+
+
+@pytest.mark.integration
+def test_the_report_shows_the_drift_and_its_sql(ask: Ask, clickhouse: Settings) -> None:
+    world = simple([2.0, 3.0])
+    ask(world)
+    sql = drift.question(recount(world.specs))
+    made = build(reader(clickhouse), produced=None, truths={}, generated_ms=0, drift_sql=sql)
+    assert made["drift"] == made["worlds"][TENANT]["drift"]
+    views = made["drift"]["views"]
+    assert (views["compared"], views["mismatch"], views["skew"]) == (2, 1, 0.5)
+    assert made["sql"]["drift"] == sql
+    out = Console(record=True, width=200)
+    console.show(made, out)
+    for text in (out.export_text(), html.unescape(page.render(made))):
+        assert "2 values of 1 features counted anew in SQL: 1 differ" in text
+    assert "LIMIT 500 BY tenant" in page.render(made)
+    without = build(reader(clickhouse), produced=None, truths={}, generated_ms=0)
+    assert without["drift"] == {} and "Drift" not in page.render(without)
+
+
+@pytest.mark.integration
+def test_the_command_exits_1_when_an_exact_value_differs(
+        ask: Ask, clickhouse: Settings, tmp_path: Path) -> None:
+    (tmp_path / "features.yml").write_text("version: 1\npurpose: personalise\nfeatures:\n"
+                                           "  views: {event: view, kind: count, window: 24h}\n")
+    (tmp_path / "segments.yml").write_text(
+        "version: 1\nsegments:\n  keen: {feature: views, at_least: 3}\n")
+    ask(simple([2.0]))
+    fine = run(clickhouse, tmp_path, "--json", "--tenant", TENANT)
+    assert fine.returncode == 0, fine.stderr
+    assert json.loads(fine.stdout)["drift"]["views"]["compared"] == 1
+    ask(simple([2.0, 3.0]))
+    wrong = run(clickhouse, tmp_path, "--json")
+    assert wrong.returncode == 1 and json.loads(wrong.stdout)["drifted"] == ["views"]
+    assert "1 differ" in run(clickhouse, tmp_path).stdout
+    nobody = run(clickhouse, tmp_path, "--tenant", "nobody")
+    assert nobody.returncode == 1 and "no decision of tenant 'nobody'" in nobody.stderr
+
+
+def run(settings: Settings, definitions: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        kairos("drift", *words), cwd=PROJECT, capture_output=True, text=True, timeout=60,
+        check=False, env={**parts.environment(settings), "KAIROS_DEFINITIONS": str(definitions)})
