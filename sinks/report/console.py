@@ -12,9 +12,7 @@ from sinks.report.build import OUTCOMES
 from sinks.report.charts import number_text
 from sinks.report.drift import sentence
 from sinks.report.words import (
-    DRIFT_COLUMNS,
     caused_row,
-    drift_row,
     duration,
     either,
     few,
@@ -23,6 +21,7 @@ from sinks.report.words import (
     rows_of,
     shadow_words,
     share,
+    skew,
     split_words,
     treated_words,
     usd,
@@ -71,10 +70,13 @@ def show_drift(drifts: Mapping[str, Mapping[str, Any]], console: Console, *,
 
     only_drifted   no rows for features that agree or are merely estimated
     """
-    _table(console, "Drift", DRIFT_COLUMNS, [
-        drift_row(world, name, told) for world, found in drifts.items()
-        for name, told in found.items() if not only_drifted or told["mismatch"]
-        or told["missing"] or told["estimated_off"]], 8)
+    counts = ("compared", "mismatch", "missing", "estimated", "estimated_off")
+    for world, found in drifts.items():
+        _table(console, f"Drift of {world}", (
+            "feature", "compared", "differ", "one-sided", "estimated", "off", "skew"), [
+            (name, *(number_text(told[count]) for count in counts), skew(told))
+            for name, told in found.items() if not only_drifted or told["mismatch"]
+            or told["missing"] or told["estimated_off"]], 6)
     console.print()
     for world, found in drifts.items():
         if found:

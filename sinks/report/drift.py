@@ -61,12 +61,14 @@ landed AS (   -- per partition: how far it has landed, and since when
 sampled AS (   -- the same decisions each time, whatever the order they landed in
     SELECT tenant, decision_id, profile_id, moment_ms, features_json,
            toInt64(origin_partition) AS of_partition, origin_offset AS of_offset
-    FROM (
-        SELECT * FROM raw_decisions_made
-        WHERE _topic_id IN (SELECT newest_id FROM topics WHERE topic = 'decisions.made')$tenant
-        ORDER BY _partition, _offset LIMIT 1 BY tenant, decision_id
-    )
-    ORDER BY sipHash64(decision_id), decision_id LIMIT $sample BY tenant
+    FROM raw_decisions_made
+    WHERE _topic_id IN (SELECT newest_id FROM topics WHERE topic = 'decisions.made')
+        AND (tenant, decision_id) IN (
+            SELECT tenant, decision_id FROM raw_decisions_made
+            WHERE _topic_id IN (SELECT newest_id FROM topics WHERE topic = 'decisions.made')$tenant
+            GROUP BY tenant, decision_id
+            ORDER BY sipHash64(decision_id), decision_id LIMIT $sample BY tenant)
+    ORDER BY _partition, _offset LIMIT 1 BY tenant, decision_id
 ),
 heard AS (   -- a replay repeats an origin, a producer an id: neither is heard twice
     SELECT tenant, profile_id, toInt64(_partition) AS in_partition, toInt64(_offset) AS at_offset,

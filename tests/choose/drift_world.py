@@ -16,7 +16,7 @@ from streams.kernel.moments import DAY_MS
 TENANT, STRIDE = "drifting", 1000
 NOW_MS = int(time.time() * 1000)      # rows must be younger than their retention
 TABLES = ("raw_events_admitted", "raw_decisions_made", "sink_batches")
-Value = Callable[[Sequence[Heard], str, int], float | None]
+Known = Callable[[str, int], float | None]           # a feature's value as of a moment
 
 
 class Client(Protocol):
@@ -73,25 +73,26 @@ class Landed:
     def at(self, person: int, number: int) -> int:
         return STRIDE * number + person
 
-    def live(self, person: int, events: Sequence[Heard], value: Value, dice: random.Random) -> None:
+    def live(self, person: int, events: Sequence[Heard],
+             knowing: Callable[[Sequence[Heard]], Known], dice: random.Random) -> None:
         """All the events of one person, and decisions at some of them: at the event's own time,
         which may be long past, and as a timer makes them, at any time after all that was heard."""
         for number, heard in enumerate(events):
             self.event(person, heard, number)
         for number in dice.sample(range(len(events)), 5):
             before = events[:number + 1]
-            newest_ms = max(e.event_ms for e in before)
+            newest_ms, value = max(e.event_ms for e in before), knowing(before)
             for moment_ms in (before[-1].event_ms, newest_ms + dice.randrange(2 * DAY_MS),
                               newest_ms + dice.randrange(500 * DAY_MS)):
                 self.decision(person, number, moment_ms, {
-                    spec.name: rounded(value(before, spec.name, moment_ms))
+                    spec.name: rounded(value(spec.name, moment_ms))
                     for spec in self.specs})
 
-    def by_twin(self, heard: Sequence[Heard], name: str, at_ms: int) -> float | None:
-        return obvious(self.by_name[name], list(heard), at_ms, self.by_name)
+    def by_twin(self, heard: Sequence[Heard]) -> Known:
+        return lambda name, at_ms: obvious(self.by_name[name], list(heard), at_ms, self.by_name)
 
-    def by_row(self, heard: Sequence[Heard], name: str, at_ms: int) -> float | None:
-        return Fast(self.specs).take(*heard).value(name, at_ms)
+    def by_row(self, heard: Sequence[Heard]) -> Known:
+        return Fast(self.specs).take(*heard).value
 
 
 def rounded(value: float | None) -> float | None:
