@@ -23,6 +23,7 @@ from infra.clickhouse import migrate
 from sinks.client import connect
 from sinks.report import console, drift, page
 from sinks.report.build import build
+from streams.choose.definitions.form import FEATURES_MAX
 from streams.choose.features.spec import KINDS, FeatureSpec
 from streams.choose.features.sql import recount
 from streams.cli.reading import reader
@@ -109,6 +110,20 @@ def test_the_sql_agrees_with_the_row_and_estimates_are_within_their_error(ask: A
     assert {told["compared"] for told in found.values()} == {180}
     assert 10 < found["items_7d"]["estimated"] < 120
     assert all(told["estimated_off"] <= told["estimated"] / 50 for told in found.values())
+
+
+@pytest.mark.integration
+def test_as_many_features_as_may_be_declared_fit_into_one_query(ask: Ask) -> None:
+    many = tuple(FeatureSpec(f"a_feature_of_a_rather_long_name_{n}", f"event_{n}",
+                             ("distinct", "variance")[n % 2], (1 + n) * DAY_MS, DAY_MS,
+                             of=((), ("value",))[n % 2]) for n in range(FEATURES_MAX))
+    world = Landed(many)
+    world.event(0, Heard(0, "event_7", START, 2.0), 0)
+    world.decision(0, 0, START, {spec.name: {"distinct": 0.0, "variance": None}[spec.kind]
+                                 for spec in many})
+    found = ask(world)
+    assert len(found) == FEATURES_MAX
+    assert drift.drifted(found) == ["a_feature_of_a_rather_long_name_7"]     # 0.0, not none
 
 
 @pytest.mark.integration

@@ -32,7 +32,7 @@ from streams.choose.features.layout import (
     SCALE,
 )
 from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
-from streams.kernel.moments import DAY_MS, HOUR_MS
+from streams.kernel.moments import DAY_MS, HOUR_MS, show_span
 
 # An estimate of m registers has a standard error of 1.04 / sqrt(m): three of them.
 DISTINCT_TOLERANCE = round(3 * 1.04 / HLL_REGISTERS ** 0.5, 2)
@@ -66,23 +66,53 @@ class Recount:
     recent_ids: int
 
 
+class _Marks:
+    """The columns that features share, each once, in the order they are needed."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    def number(self, spec: FeatureSpec) -> int:
+        """Of the columns own_<n>: is the event the feature's own? and newest_<n>: the time of the
+        newest of these, 0 when there is none."""
+        known = self._numbers.get((spec.event, spec.where))
+        if known is not None:
+            return known
+        n = self._numbers[spec.event, spec.where] = len(self._numbers) + 1
+        tests = ["counted"]
+        if spec.event != "*":
+            tests.append(f"event_type = {literal(spec.event)}")
+        if spec.where:
+            tests.append(f"{spec.where[0]} = {literal(spec.where[1])}")
+        self.found[f"own_{n}"] = " AND ".join(tests)
+        self.found[f"newest_{n}"] = f"maxIf(event_ms, own_{n}) OVER moment"
+        return n
+
+    def inside(self, spec: FeatureSpec, tile_ms: int, tiles: int) -> str:
+        """The column that holds for own events in tiles that the row still has and the moment
+        looks at."""
+        n = self.number(spec)
+        name = f"in_{n}_{tiles}x{show_span(tile_ms)}"
+        self.found[name] = (
+            f"own_{n} AND intDiv(event_ms, {tile_ms}) BETWEEN "
+            f"intDiv(greatest(moment_ms, newest_{n}), {tile_ms}) - {tiles - 1} "
+            f"AND intDiv(moment_ms, {tile_ms})")
+        return name
+
+
 def recount(specs: Iterable[FeatureSpec], *, recent_ids: int = 16) -> Recount:
     """The expressions of `specs`, in their order.
 
     They refer to each other's value as `f_<name>`, and to a tolerance that is not 0 as `t_<name>`.
     """
-    own: dict[tuple[str, tuple[str, ...]], int] = {}
-    known: dict[str, tuple[FeatureSpec, Expression]] = {}
+    marks, known = _Marks(), dict[str, tuple[FeatureSpec, Expression]]()
     for spec in specs:
-        if spec.kind == "ratio":
-            known[spec.name] = spec, _ratio(spec, [known[part] for part in spec.of], own)
-        else:
-            number = own.setdefault((spec.event, spec.where), len(own) + 1)
-            known[spec.name] = spec, _plain(spec, number)
-    marks = [text for (event, where), number in own.items()
-             for text in _marks(event, where, number)]
-    return Recount(tuple(marks), tuple(expression for _, expression in known.values()),
-                   recent_ids)
+        made = (_ratio(spec, [known[part] for part in spec.of], marks) if spec.kind == "ratio"
+                else _plain(spec, marks))
+        known[spec.name] = spec, made
+    return Recount(tuple(f"{text} AS {name}" for name, text in marks.found.items()),
+                   tuple(expression for _, expression in known.values()), recent_ids)
 
 
 def literal(text: str) -> str:
@@ -90,21 +120,10 @@ def literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _marks(event: str, where: tuple[str, ...], number: int) -> tuple[str, str]:
-    """Which events are a feature's own, and the time of the newest of them (0: there is none)."""
-    tests = ["counted"]
-    if event != "*":
-        tests.append(f"event_type = {literal(event)}")
-    if where:
-        tests.append(f"{where[0]} = {literal(where[1])}")
-    return (f"{' AND '.join(tests)} AS own_{number}",
-            f"maxIf(event_ms, own_{number}) OVER moment AS newest_{number}")
-
-
-def _plain(spec: FeatureSpec, number: int) -> Expression:
-    value, tolerance, reach_ms = _of_kind(spec, number)
+def _plain(spec: FeatureSpec, marks: _Marks) -> Expression:
+    value, tolerance, reach_ms = _of_kind(spec, marks)
     if spec.max_age_ms:
-        value = f"if({_is_stale(number, spec.max_age_ms)}, NULL, {value})"
+        value = f"if({_is_stale(marks.number(spec), spec.max_age_ms)}, NULL, {value})"
     return Expression(spec.name, value, tolerance, reach_ms)
 
 
@@ -114,9 +133,9 @@ def _is_stale(number: int, max_age_ms: int) -> str:
     return f"{newest} > 0 AND moment_ms - {newest} > {max_age_ms}"
 
 
-def _of_kind(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
+def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     """(value, tolerance, reach) of anything but a ratio, its maximum age left aside."""
-    own, newest = f"own_{number}", f"any(newest_{number})"
+    own, newest = f"own_{marks.number(spec)}", f"any(newest_{marks.number(spec)})"
     if spec.kind == "lifetime":
         return f"countIf({own})", "0", EVER_MS
     if spec.kind == "since":
@@ -131,22 +150,15 @@ def _of_kind(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
         return (f"if({newest} = 0, NULL, {pick}({column}, (event_ms, at_offset), {own}) / {scale})",
                 "0", EVER_MS)
     if spec.kind == "decay":
-        return _decay(spec, number)
+        return _decay(spec, marks)
     if spec.kind == "distinct":
-        return _distinct(spec, number)
-    return _windowed(spec, number)
+        return _distinct(spec, marks)
+    return _windowed(spec, marks)
 
 
-def _inside(number: int, tile_ms: int, tiles: int) -> str:
-    """The feature's own events in the tiles that the row still has and the moment looks at."""
-    return (f"own_{number} AND intDiv(event_ms, {tile_ms}) BETWEEN "
-            f"intDiv(greatest(moment_ms, newest_{number}), {tile_ms}) - {tiles - 1} "
-            f"AND intDiv(moment_ms, {tile_ms})")
-
-
-def _windowed(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
+def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     tile_ms, tiles = spec.window_tiles()
-    inside = _inside(number, tile_ms, tiles)
+    inside = marks.inside(spec, tile_ms, tiles)
     column, scale = (_COLUMN[spec.of[0]], SCALE[spec.of[0]]) if spec.of else ("", 1)
     count = f"countIf({inside})"
     mean = f"sumIf({column}, {inside}) / {scale} / nullIf({count}, 0)"
@@ -171,10 +183,10 @@ def _variance(column: str, inside: str, count: str, mean: str) -> str:
     return f"if({count} = 0, NULL, greatest({squares} - ({mean}) * ({mean}), 0))"
 
 
-def _decay(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
+def _decay(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     """Weights are added in fixed point: each event may be off by half a unit."""
     tile_ms = DECAY_HALF_LIVES * spec.half_life_ms
-    inside = _inside(number, tile_ms, DECAY_TILES)
+    inside = marks.inside(spec, tile_ms, DECAY_TILES)
     weight = f"exp2((event_ms - moment_ms) / {spec.half_life_ms})"
     if not spec.of:
         value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS
@@ -184,25 +196,27 @@ def _decay(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
     return value, f"countIf({inside}) * 0.5 / {scale}", DECAY_TILES * tile_ms
 
 
-def _distinct(spec: FeatureSpec, number: int) -> tuple[str, str, int]:
+def _distinct(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     """Exact while the newest items that a row keeps hold all of the window; else estimated over
     coarse tiles."""
     tile_ms = spec.window_ms // (HLL_TILES - 1)
+    kept, coarse = f"kept_{spec.name}", f"coarse_{spec.name}"
     times = (f"arraySlice(arrayReverseSort(maxMapIf(items, arrayMap(item -> event_ms, items), "
-             f"own_{number}).2), 1, {EXACT_DISTINCT_MAX})")
-    inside = f"arrayCount(at -> moment_ms - {spec.window_ms} < at AND at <= moment_ms, {times})"
-    coarse = f"uniqExactArrayIf(items, {_inside(number, tile_ms, HLL_TILES)})"
-    full = f"{inside} = {EXACT_DISTINCT_MAX}"
-    return (f"if({full}, greatest({coarse}, {EXACT_DISTINCT_MAX}), {inside})",
-            f"if({full}, {DISTINCT_TOLERANCE} * {coarse}, 0)", HLL_TILES * tile_ms)
+             f"own_{marks.number(spec)}).2), 1, {EXACT_DISTINCT_MAX})")
+    within = f"at -> moment_ms - {spec.window_ms} < at AND at <= moment_ms"
+    estimated = f"uniqExactArrayIf(items, {marks.inside(spec, tile_ms, HLL_TILES)}) AS {coarse}"
+    value = (f"if((arrayCount({within}, {times}) AS {kept}) < {EXACT_DISTINCT_MAX}, {kept}, "
+             f"greatest({estimated}, {EXACT_DISTINCT_MAX}))")
+    return (value, f"if({kept} < {EXACT_DISTINCT_MAX}, 0, {DISTINCT_TOLERANCE} * {coarse})",
+            HLL_TILES * tile_ms)
 
 
 def _ratio(spec: FeatureSpec, parts: list[tuple[FeatureSpec, Expression]],
-           own: dict[tuple[str, tuple[str, ...]], int]) -> Expression:
+           marks: _Marks) -> Expression:
     a, b = spec.of
     value, tolerance = f"f_{a} / nullIf(f_{b}, 0)", "0"
     if spec.max_age_ms:
-        stale = " OR ".join(f"({_is_stale(own[part.event, part.where], spec.max_age_ms)})"
+        stale = " OR ".join(f"({_is_stale(marks.number(part), spec.max_age_ms)})"
                             for part, _ in parts)
         value = f"if({stale}, NULL, {value})"
     if any(each.tolerance != "0" for _, each in parts):
