@@ -75,8 +75,8 @@ def show_drift(drifts: Mapping[str, Mapping[str, Any]], console: Console, *,
         _table(console, f"Drift of {world}", (
             "feature", "compared", "differ", "one-sided", "estimated", "off", "skew"), [
             (name, *(number_text(told[count]) for count in counts), skew(told))
-            for name, told in found.items() if not only_drifted or told["mismatch"]
-            or told["missing"] or told["estimated_off"]], 6)
+            for name, told in found.items() if not only_drifted or any(
+                told[count] for count in ("mismatch", "missing", "estimated_off", "merged"))], 6)
     console.print()
     for world, found in drifts.items():
         if found:

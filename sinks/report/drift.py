@@ -16,7 +16,7 @@ from sinks.topics import BY_TOPIC
 
 SAMPLE: Final = 500
 COUNTS: Final = ("compared", "mismatch", "missing", "estimated", "estimated_off", "gone",
-                 "not_logged")
+                 "merged", "not_logged")
 
 
 class Expression(Protocol):
@@ -90,6 +90,7 @@ heard AS (   -- a replay repeats an origin, a producer an id: neither is heard t
 before AS (   -- each decision with the events up to the record that caused it
     SELECT sampled.tenant AS tenant, decision_id, moment_ms, features_json, of_partition, of_offset,
            at_offset, event_type, event_ms, value_micros, thousandths, items,
+           event_type IN ('identify', 'alias') AS is_link,
            is_usable AND at_offset <= of_offset AS counted,
            $marks
     FROM sampled LEFT JOIN heard ON heard.tenant = sampled.tenant
@@ -99,6 +100,9 @@ before AS (   -- each decision with the events up to the record that caused it
 recounted AS (
     SELECT tenant, decision_id, moment_ms, features_json, of_partition, of_offset,
            countIf(counted) > 0 AS has_events,
+           -- A person may bring along what they did as a visitor; it stands under another id, and
+           -- who that was is told to nobody.
+           countIf(is_link) > 0 AS may_bring,
            $values,
            [$listed] AS features
     FROM before
@@ -108,13 +112,14 @@ judged AS (   -- events are kept for $kept_days days; what reaches further back 
     SELECT tenant, feature.1 AS name, feature.2 AS expected, feature.3 AS tolerance,
            JSONExtract(features_json, name, 'value', 'Nullable(Float64)') AS logged,
            toUnixTimestamp64Milli(now64(3)) - $kept_days * 86400000 AS kept_from_ms,
+           isNull(logged) != isNull(expected) AS is_missing,
+           ifNull(abs(logged - expected) > tolerance + 1e-6 + 1e-12 * abs(expected), 0) AS differs,
            multiIf(
                NOT JSONHas(features_json, name), 'not_logged',
                NOT has_events OR of_offset > to_offset OR (since_ms < kept_from_ms
                    AND moment_ms - feature.4 < kept_from_ms + 86400000), 'gone',
-               isNull(logged) != isNull(expected), 'missing',
-               abs(logged - expected) > tolerance + 1e-6 + 1e-12 * abs(expected), 'mismatch',
-               'agrees') AS verdict,
+               may_bring AND (is_missing OR differs), 'merged',
+               is_missing, 'missing', differs, 'mismatch', 'agrees') AS verdict,
            if(verdict = 'agrees' AND tolerance = 0, 0, logged - expected) AS difference
     FROM recounted LEFT JOIN landed ON landed.partition = recounted.of_partition
     ARRAY JOIN features AS feature
@@ -125,7 +130,8 @@ SELECT tenant AS world, name AS feature,
        countIf(verdict = 'missing') AS missing,
        countIf(verdict IN ('agrees', 'mismatch') AND tolerance > 0) AS estimated,
        countIf(verdict = 'mismatch' AND tolerance > 0) AS estimated_off,
-       countIf(verdict = 'gone') AS gone, countIf(verdict = 'not_logged') AS not_logged,
+       countIf(verdict = 'gone') AS gone, countIf(verdict = 'merged') AS merged,
+       countIf(verdict = 'not_logged') AS not_logged,
        ifNull(maxIf(abs(difference), verdict IN ('agrees', 'mismatch')), 0) AS greatest,
        ifNull(sumIf(difference, verdict IN ('agrees', 'mismatch')), 0)
            / greatest(countIf(verdict IN ('agrees', 'mismatch')), 1) AS skew
@@ -196,6 +202,9 @@ def sentence(found: Mapping[str, Mapping[str, Any]]) -> str:
                  f"{total['estimated_off']:,} beyond their error")
     if total["gone"]:
         said += f"; {total['gone']:,} more could not be told: their events are not all there"
+    if total["merged"]:
+        said += (f"; {total['merged']:,} more are of people who may have brought along what they "
+                 "did as visitors")
     if total["not_logged"]:
         said += f"; {total['not_logged']:,} decisions were made before the feature was declared"
     return said + "."

@@ -92,7 +92,8 @@ def drift_row(world: str, feature: str, told: Mapping[str, Any]) -> tuple[str, .
     """A feature's figures as `sinks.report.drift` counts them, under DRIFT_COLUMNS."""
     counts = ("compared", "mismatch", "missing", "estimated", "estimated_off")
     return (world, feature, *(number_text(told[name]) for name in counts),
-            f"{told['greatest']:.3g}", skew(told), number_text(told["gone"] + told["not_logged"]))
+            f"{told['greatest']:.3g}", skew(told),
+            number_text(told["gone"] + told["merged"] + told["not_logged"]))
 
 
 def skew(told: Mapping[str, Any]) -> str:

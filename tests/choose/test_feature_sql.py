@@ -189,6 +189,14 @@ def test_decisions_whose_events_are_not_all_there_are_counted_apart(ask: Ask) ->
 
 
 @pytest.mark.integration
+def test_a_difference_of_somebody_who_was_a_visitor_before_is_no_verdict(ask: Ask) -> None:
+    world = simple([2.0, 5.0])
+    world.event(0, Heard(0, "identify", START), 3)
+    found = ask(world)["views"]
+    assert (found["compared"], found["merged"], found["mismatch"]) == (1, 1, 0)
+
+
+@pytest.mark.integration
 def test_what_reaches_behind_the_retention_of_events_is_not_judged(ask: Ask) -> None:
     world = Landed((FeatureSpec("views", "view", "count", DAY_MS),
                     FeatureSpec("ever", "view", "lifetime")))
