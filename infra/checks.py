@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,13 +31,14 @@ class Check:
     remedy: str = ""
 
 
-def doctor(settings: Settings, only: Collection[str] = ()) -> list[Check]:
-    """All checks (or those named in `only`), the machine's first. Reads only.
+def doctor(settings: Settings, only: Collection[str] = (),
+           more: Mapping[str, Callable[[], str]] | None = None) -> list[Check]:
+    """All checks (or those named in `only`), the machine's first, then `more`. Reads only.
 
     Topics are compared only where the broker answers: otherwise its own check says enough.
     """
     found: list[Check] = []
-    for name, ask in _asked(settings).items():
+    for name, ask in {**_asked(settings), **(more or {})}.items():
         silent = name == "topics" and not all(one.ok for one in found if one.name == "broker")
         if (not only or name in only) and not silent:
             found.append(_check(name, ask))

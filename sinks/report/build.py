@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sinks.report import drift
 from sinks.report.effects import experiment
 from sinks.report.queries import Answers, Ask, Row, names, text
 from streams.kernel.moments import show_moment
@@ -22,14 +23,17 @@ PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "re
 
 
 def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,
-          worlds: frozenset[str] = frozenset()) -> dict[str, Any]:
+          worlds: frozenset[str] = frozenset(), drift_sql: str = "") -> dict[str, Any]:
     """The whole report.
 
     produced   records ever produced to events.raw by Kafka's own count; None when nobody asked
     truths     {world: {"lift", "how", ...}} of worlds whose maker knows the true effect
     worlds     only these; empty means all. The accounting is always of everything.
+    drift_sql  counts the features anew, see `sinks.report.drift`; '' leaves that part empty
     """
     answers = Answers(ask, worlds)
+    drifts = [row for row in (ask(drift_sql, {}) if drift_sql else [])
+              if not worlds or row["world"] in worlds]
     units = answers.rows("units")
     found = sorted({row["world"] for row in answers.rows("open_windows")} | {
         row["world"] for row in answers.rows("accounting") if row["world"]})
@@ -38,7 +42,7 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
         "generated_at": show_moment(generated_ms),
         "accounting": accounting(answers.of_all("accounting"), produced),
         "worlds": {world: _world(answers, world, [u for u in units if u["world"] == world],
-                                 truths.get(world)) for world in found},
+                                 truths.get(world), drift.by_world(drifts)) for world in found},
         "unreadable": {"refusals": answers.by_world("refusals", "")},
         "latency_ms": _latency(answers.rows("latency"), ""),
         "events_per_s": float(throughput["events_per_s"]),
@@ -46,7 +50,8 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
                        "series": answers.rows("throughput_series")},
         "usd_per_thousand_messages": _usd_per_thousand(answers.rows("costs")),
         "messages_by_rung": _by_rung(answers.rows("messages")),
-        "sql": {name: text(name) for name in names()},
+        "drift": drift.by_feature(drifts),
+        "sql": {**{name: text(name) for name in names()}, "drift": drift_sql},
     }
 
 
@@ -65,7 +70,8 @@ def accounting(rows: list[Row], produced: int | None) -> dict[str, Any]:
                 *OUTCOMES, "control")} for row in rows}}
 
 
-def _world(answers: Answers, world: str, units: list[Row], truth: Row | None) -> dict[str, Any]:
+def _world(answers: Answers, world: str, units: list[Row], truth: Row | None,
+           drifts: Mapping[str, Any]) -> dict[str, Any]:
     costs = answers.by_world("costs", world)
     parts = {name: answers.by_world(name, world) for name in PARTS}
     intended = sum(row["sent_on"] for row in parts["decisions"])
@@ -80,6 +86,7 @@ def _world(answers: Answers, world: str, units: list[Row], truth: Row | None) ->
         "latency_ms": _latency(answers.rows("latency"), world),
         "usd_per_thousand_messages": _usd_per_thousand(costs),
         "cost_usd": usd,
+        "drift": drifts.get(world, {}),
         **parts,
     }
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sinks.report.build import OUTCOMES
 from sinks.report.charts import number_text
+from sinks.report.drift import sentence
 from sinks.report.words import (
     caused_row,
     duration,
@@ -20,6 +21,7 @@ from sinks.report.words import (
     rows_of,
     shadow_words,
     share,
+    skew,
     split_words,
     treated_words,
     usd,
@@ -56,7 +58,29 @@ def show(report: Report, console: Console) -> None:
            rows_of(worlds, "receipts", "kind", "by_people", "by_machines"), 2)
     _table(console, "Receipts left out: no such decision", ("world", "channel", "kind", "receipts"),
            rows_of(worlds, "receipts_unknown", "channel", "kind", "receipts"))
+    if report["drift"]:
+        show_drift({world: found["drift"] for world, found in worlds.items()}, console,
+                   only_drifted=True)
     _speed(report, console)
+
+
+def show_drift(drifts: Mapping[str, Mapping[str, Any]], console: Console, *,
+               only_drifted: bool = False) -> None:
+    """The figures of each feature, and a sentence for each world.
+
+    only_drifted   no rows for features that agree or are merely estimated
+    """
+    counts = ("compared", "mismatch", "missing", "estimated", "estimated_off")
+    for world, found in drifts.items():
+        _table(console, f"Drift of {world}", (
+            "feature", "compared", "differ", "one-sided", "estimated", "off", "skew"), [
+            (name, *(number_text(told[count]) for count in counts), skew(told))
+            for name, told in found.items() if not only_drifted or any(
+                told[count] for count in ("mismatch", "missing", "estimated_off", "merged"))], 6)
+    console.print()
+    for world, found in drifts.items():
+        if found:
+            console.print(f"drift of {world}: {sentence(found)}", highlight=False)
 
 
 def _verdicts(worlds: Mapping[str, Any], console: Console) -> None:

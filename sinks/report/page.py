@@ -13,10 +13,13 @@ from markupsafe import Markup
 
 from sinks.report import charts
 from sinks.report.charts import Bar, Line, Span, number_text
+from sinks.report.drift import sentence
 from sinks.report.queries import K_MIN
 from sinks.report.words import (
+    DRIFT_COLUMNS,
     amount,
     caused_row,
+    drift_row,
     duration,
     either,
     few,
@@ -57,8 +60,8 @@ class Section:
 def render(report: Report) -> str:
     """The page. Needs nothing from the network."""
     template = _environment().get_template("page.html.j2")
-    sections = [*_proof(report), _accounting(report), *_people(report), *_words(report),
-                _exit(report), _speed(report)]
+    sections = [*_proof(report), _accounting(report), *_people(report), *_drift(report),
+                *_words(report), _exit(report), _speed(report)]
     return template.render(report=report, facts=_facts(report), sections=sections, Markup=Markup,
                            css=Markup((HERE / "page.css").read_text("utf-8")),
                            worlds=report["worlds"], interval=interval,
@@ -182,6 +185,20 @@ def _people(report: Report) -> Iterable[Section]:
          Table(("world", "playbook", "arm", "closed trials", "converted", "rate"),
                rows_of(worlds, "policies", "playbook", "arm", "trials", "successes",
                        ("rate", share)), 3)])
+
+
+def _drift(report: Report) -> Iterable[Section]:
+    if not report["drift"]:
+        return
+    yield Section(
+        "Drift",
+        "The features of a sample of decisions, counted anew in SQL from the landed events, beside "
+        "the values that the decisions were made with: " + sentence(report["drift"]) + " Decays "
+        "and distinct items beyond 16 are estimates and held against their error. Skew is the "
+        "mean of logged less counted.", ["drift"], [],
+        [Table(DRIFT_COLUMNS, [drift_row(world, name, told)
+                               for world, found in report["worlds"].items()
+                               for name, told in found["drift"].items()], 8)])
 
 
 def _either_duration(value_ms: float | None) -> str:

@@ -84,6 +84,23 @@ def caused_row(world: str, found: Mapping[str, Any]) -> tuple[str, ...]:
             either(found["usd_per_caused_conversion"], usd))
 
 
+DRIFT_COLUMNS = ("world", "feature", "compared", "differ", "one side only", "estimates",
+                 "beyond error", "greatest", "skew", "not told")
+
+
+def drift_row(world: str, feature: str, told: Mapping[str, Any]) -> tuple[str, ...]:
+    """A feature's figures as `sinks.report.drift` counts them, under DRIFT_COLUMNS."""
+    counts = ("compared", "mismatch", "missing", "estimated", "estimated_off")
+    return (world, feature, *(number_text(told[name]) for name in counts),
+            f"{told['greatest']:.3g}", skew(told),
+            number_text(told["gone"] + told["merged"] + told["not_logged"]))
+
+
+def skew(told: Mapping[str, Any]) -> str:
+    """The mean difference, with its sign."""
+    return f"{told['skew']:+.2g}" if told["skew"] else "0"
+
+
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
 

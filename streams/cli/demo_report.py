@@ -9,6 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sinks.client import connect
+from sinks.report.drift import sentence
 from streams.cli.demo_worlds import Played
 from streams.cli.report import make, write
 from streams.kernel.errors import UnreachableError
@@ -66,7 +67,7 @@ def words(settings: Settings, played: Played, truth: dict[str, Any], report: dic
     """The verdict, and where to look."""
     lines = ["", "What came out"]
     lines += [f"  {line}" for line in (_accounting(report), *_verdicts(report, truth),
-                                       *_cost_and_speed(report)) if line]
+                                       *_cost_and_speed(report), _drift(report)) if line]
     sent = sum(played.storefront.sent.values())
     lines.append(f"  The storefront's apps sent {sent:,} events, {sum(_bad(played).values()):,} of "
                  "them bad on purpose; its shoppers "
@@ -145,6 +146,12 @@ def _cost_and_speed(report: dict[str, Any]) -> list[str]:
     if usd is not None:
         lines.append(f"A thousand messages cost {usd:.4f} dollars.")
     return lines
+
+
+def _drift(report: dict[str, Any]) -> str:
+    """Whether what decisions knew agrees with a recount of the landed events."""
+    found = report.get("drift", {})
+    return f"Drift: {sentence(found)}" if found else ""
 
 
 def _story(settings: Settings) -> str:

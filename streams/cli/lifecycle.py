@@ -99,13 +99,14 @@ def clean(yes: bool, everything: bool, json_: bool) -> None:
               help="Make these checks only, for example broker,topics.")
 @as_json
 def doctor(wanted: str, json_: bool) -> None:
-    """Check the machine, the parts, the broker's topics and ClickHouse.
+    """Check the machine, the parts, the broker's topics, ClickHouse and the definitions.
 
     Exits 1 when a check fails.
     """
     settings = configuration.load()
-    only = _listed(wanted, "check", checks.names(settings))
-    found = checks.doctor(settings, only)
+    more = {"definitions": lambda: _definitions(settings)}
+    only = _listed(wanted, "check", [*checks.names(settings), *more])
+    found = checks.doctor(settings, only, more)
     if json_:
         _print_json({"ok": all(check.ok for check in found),
                      "checks": [asdict(check) for check in found]})
@@ -117,6 +118,13 @@ def doctor(wanted: str, json_: bool) -> None:
                 click.echo(f"       {'':<19} {check.remedy}")
     if not all(check.ok for check in found):
         raise SystemExit(1)
+
+
+def _definitions(settings: Settings) -> str:
+    """Which features and segments are in force. Raises DefinitionError."""
+    from streams.choose import definitions
+    where = settings.definitions or "shipped"
+    return f"{definitions.load(settings.definitions).summary} ({where})"
 
 
 def addresses(settings: Settings) -> dict[str, dict[str, Any]]:

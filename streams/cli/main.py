@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "profile": "streams.cli.profile:profile",
     "sql": "streams.cli.sql:sql",
     "report": "streams.cli.report:report",
+    "drift": "streams.cli.drift:command",
     "quarantine": "streams.cli.quarantine:quarantine",
     "walk": "streams.cli.walk:walk",
     "work": "streams.cli.work:work",

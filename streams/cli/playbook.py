@@ -53,11 +53,20 @@ class Planned:
 @click.option("--offline", is_flag=True, help="Compare with nothing; needs no broker.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of playbook files and stop.")
 def plan(files: Sequence[Path], tenant: str, as_json: bool, offline: bool, schema: bool) -> None:
-    """Check playbook FILES and show what would change."""
+    """Check playbook FILES and show what would change.
+
+    The folder of your own features and segments (KAIROS_DEFINITIONS) is checked first; without
+    FILES it alone is.
+    """
     if schema:
         click.echo(json.dumps(form.json_schema(), indent=1))
         return
     settings = configuration.load()
+    if settings.definitions is not None and not files:
+        found = _definitions(settings, as_json=as_json)
+        click.echo(json.dumps({"definitions": found.summary}) if as_json else
+                   f"{settings.definitions}: {found.summary}")
+        return
     loaded = _load_all(files, tenant, as_json=as_json)
     published = {} if offline else control.read_compacted(settings, PLAYBOOKS)
     planned = [_against(published, path, text, playbook) for path, text, playbook in loaded]
@@ -108,7 +117,7 @@ def _load_all(files: Sequence[Path], tenant: str, *,
         raise KairosError("no playbook file was named", "kairos plan my-playbook.yml")
     loaded: list[tuple[Path, str, Playbook]] = []
     faults: list[PlaybookError] = []
-    known = definitions.load(configuration.load().definitions)
+    known = _definitions(configuration.load(), as_json=as_json)
     for path in files:
         found = loading.check(path, known.feature_names, known.segment_names)
         if not found:
@@ -119,14 +128,25 @@ def _load_all(files: Sequence[Path], tenant: str, *,
     names = [playbook.name for _, _, playbook in loaded]
     for name in sorted({name for name in names if names.count(name) > 1}):
         raise KairosError(f"two files are the playbook '{name}'", "give each its own name")
-    if faults:
-        if not as_json:
-            for fault in faults[:-1]:
-                click.secho(f"kairos: {fault.message}", fg="red", err=True)
-                click.echo(f"        {fault.remedy}", err=True)
-        raise faults[-1] if not as_json else KairosError(
-            "; ".join(fault.message for fault in faults), faults[0].remedy)
+    _raise_all(faults, as_json=as_json)
     return loaded
+
+
+def _definitions(settings: Settings, *, as_json: bool) -> definitions.Definitions:
+    """The features and segments in force. Raises DefinitionError when any of them does not hold."""
+    _raise_all(definitions.check(settings.definitions), as_json=as_json)
+    return definitions.load(settings.definitions)
+
+
+def _raise_all(faults: Sequence[KairosError], *, as_json: bool) -> None:
+    """Print all faults but the last and raise that one; as JSON raise one that says them all."""
+    if faults and as_json:
+        raise KairosError("; ".join(fault.message for fault in faults), faults[0].remedy)
+    for fault in faults[:-1]:
+        click.secho(f"kairos: {fault.message}", fg="red", err=True)
+        click.echo(f"        {fault.remedy}", err=True)
+    if faults:
+        raise faults[-1]
 
 
 def _against(published: Published, path: Path, text: str, playbook: Playbook) -> Planned:

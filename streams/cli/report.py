@@ -15,6 +15,7 @@ from sinks.report import console, page
 from sinks.report.build import build
 from streams import settings as configuration
 from streams.adapters.clock import WallClock
+from streams.cli.drift import question
 from streams.cli.reading import reader
 from streams.kernel.errors import KairosError, UnreachableError
 from streams.settings import Settings
@@ -47,7 +48,7 @@ def report(as_json: bool, as_html: bool, worlds: tuple[str, ...], out: Path | No
 def make(settings: Settings, worlds: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Ask ClickHouse and Kafka. Raises UnreachableError when ClickHouse does not answer."""
     made = build(reader(settings), produced=_produced(settings), truths=truths(settings),
-                 generated_ms=WallClock().now_ms(), worlds=worlds)
+                 generated_ms=WallClock().now_ms(), worlds=worlds, drift_sql=question(settings))
     unknown = worlds - set(made["worlds"])
     if unknown:
         known = sorted(set(made["accounting"]["by_world"]) - {"(unreadable)"})

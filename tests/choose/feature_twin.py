@@ -77,13 +77,22 @@ def obvious(spec: FeatureSpec, history: list[Heard], at_ms: int,
             specs: dict[str, FeatureSpec]) -> float | None:
     """The value of a feature as of `at_ms`, given all that was ever heard."""
     if spec.kind == "ratio":
-        a, b = (obvious(specs[name], history, at_ms, specs) for name in spec.of)
-        return None if a is None or not b else a / b
-    own = [e for e in history if spec.matches(e.event_type)
-           and (not spec.where or getattr(e, spec.where[0]) == spec.where[1])]
-    if spec.max_age_ms and own and at_ms - max(e.event_ms for e in own) > spec.max_age_ms:
-        return None
-    return _OF_KIND[spec.kind](spec, own, at_ms)
+        parts = [specs[name] for name in spec.of]
+        a, b = (obvious(part, history, at_ms, specs) for part in parts)
+        stale = any(_is_stale(spec, _own(part, history), at_ms) for part in parts)
+        return None if stale or a is None or not b else a / b
+    own = _own(spec, history)
+    return None if _is_stale(spec, own, at_ms) else _OF_KIND[spec.kind](spec, own, at_ms)
+
+
+def _own(spec: FeatureSpec, history: list[Heard]) -> list[Heard]:
+    return [e for e in history if spec.matches(e.event_type)
+            and (not spec.where or getattr(e, spec.where[0]) == spec.where[1])]
+
+
+def _is_stale(spec: FeatureSpec, own: list[Heard], at_ms: int) -> bool:
+    return bool(spec.max_age_ms and own
+                and at_ms - max(e.event_ms for e in own) > spec.max_age_ms)
 
 
 def _inside(spec: FeatureSpec, own: list[Heard], at_ms: int) -> list[Heard]:

@@ -11,8 +11,14 @@ from confluent_kafka import Producer
 
 from schemas import contract
 from streams.adapters import control
+from streams.cli.lifecycle import doctor
 from streams.cli.playbook import apply, plan
-from streams.kernel.errors import KairosError, PlaybookError, UnreachableError
+from streams.kernel.errors import (
+    DefinitionError,
+    KairosError,
+    PlaybookError,
+    UnreachableError,
+)
 from streams.pipeline import PLAYBOOKS
 from streams.playbooks import form, loading
 from streams.settings import Settings
@@ -79,6 +85,47 @@ def test_nothing_named_two_of_a_name_and_no_broker_are_clear_errors(tmp_path: Pa
     other = tmp_path / "other.yml"
     other.write_text(CART.read_text("utf-8"))
     assert "two files" in str(run(plan, str(CART), str(other), "--offline").exception)
+
+
+def definitions_in(folder: Path, features: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "features.yml").write_text(f"version: 7\npurpose: personalise\nfeatures:\n{features}")
+    (folder / "segments.yml").write_text(
+        "version: 3\nsegments:\n  keen: {feature: views, at_least: 3}\n")
+    return folder
+
+
+def test_plan_checks_the_definitions_too_and_lists_all_their_faults(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = definitions_in(tmp_path / "own", "  views: {event: view, kind: count, window: 500d}\n"
+                            "  gap: {event: view, kind: median}\n")
+    monkeypatch.setenv("KAIROS_DEFINITIONS", str(folder))
+    for words in ((), (str(CART), "--offline")):
+        result = run(plan, *words)
+        assert isinstance(result.exception, DefinitionError)
+        said_of = result.output + result.stderr + str(result.exception)
+        assert "features.yml:4: features.views.window is 500d" in said_of
+        assert "features.yml:5: features.gap.kind" in said_of
+    told = str(run(plan, str(CART), "--offline", "--json").exception)
+    assert "features.yml:4" in told and "features.yml:5" in told
+
+
+def test_plan_without_files_checks_a_folder_of_definitions_and_says_its_versions(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = definitions_in(tmp_path / "own", "  views: {event: view, kind: count, window: 1d}\n")
+    monkeypatch.setenv("KAIROS_DEFINITIONS", str(folder))
+    assert "version 7 of 1 features, version 3 of 1 segments" in run(plan).output
+    done = CliRunner().invoke(doctor, ["--only", "definitions", "--json"])
+    assert done.exit_code == 0
+    assert "version 7 of 1 features" in json.loads(done.output)["checks"][0]["detail"]
+
+
+def test_a_folder_without_definitions_is_an_error_and_not_the_shipped_ones(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAIROS_DEFINITIONS", str(tmp_path / "mispelt"))
+    assert "KAIROS_DEFINITIONS" in str(run(plan).exception)
+    done = CliRunner().invoke(doctor, ["--only", "definitions", "--json"])
+    assert done.exit_code == 1 and not json.loads(done.output)["ok"]
 
 
 @pytest.mark.integration

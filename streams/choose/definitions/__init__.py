@@ -22,14 +22,19 @@ from streams.playbooks.shapes import Fault
 from streams.playbooks.source import SourceFault, Spot, read
 
 SHIPPED = Path(__file__).resolve().parent
+FILES = ("features.yml", "segments.yml")
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """`features` in the order of the file; `segments` most telling first."""
+    """`features` in the order of the file; `segments` most telling first.
+
+    versions   of features.yml and of segments.yml, as these say themselves
+    """
 
     features: tuple[FeatureSpec, ...]
     segments: tuple[SegmentSpec, ...]
+    versions: tuple[int, int] = (0, 0)
 
     @property
     def feature_names(self) -> set[str]:
@@ -38,6 +43,11 @@ class Definitions:
     @property
     def segment_names(self) -> set[str]:
         return {spec.name for spec in self.segments}
+
+    @property
+    def summary(self) -> str:
+        return (f"version {self.versions[0]} of {len(self.features)} features, "
+                f"version {self.versions[1]} of {len(self.segments)} segments")
 
 
 def load(folder: Path | None = None) -> Definitions:
@@ -64,9 +74,20 @@ def compiled(folder: Path | None = None) -> Program:
 
 
 def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
-    features, faults = _features(_file(folder, "features.yml"))
-    segments, more = _segments(_file(folder, "segments.yml"), {spec.name for spec in features})
-    return Definitions(features, segments), [*faults, *more]
+    if not any((folder / name).is_file() for name in FILES):
+        return Definitions((), ()), [DefinitionError(
+            str(folder), 1, f"no folder with {' or '.join(FILES)}",
+            "KAIROS_DEFINITIONS names such a folder; leave it empty for the shipped definitions")]
+    paths = [_file(folder, name) for name in FILES]
+    (features, faults), versions = _features(paths[0]), tuple(map(_version, paths))
+    segments, more = _segments(paths[1], {spec.name for spec in features})
+    return Definitions(features, segments, (versions[0], versions[1])), [*faults, *more]
+
+
+def _version(path: Path) -> int:
+    """What the file says of itself; 0 when it cannot be read, of which others tell."""
+    spot, faults = _read(path, form.FEATURES if path.name == FILES[0] else form.SEGMENTS)
+    return 0 if spot is None or faults else int(cast(dict[str, Any], spot.plain())["version"])
 
 
 def _file(folder: Path, name: str) -> Path:

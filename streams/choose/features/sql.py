@@ -1,0 +1,227 @@
+"""SQL: the declared features once more, as ClickHouse expressions over the landed events.
+
+In       specs
+Out      per feature: its value as an aggregate over the events that a moment had before it
+Keeps    -
+Refuses  -
+Time     the moment's
+
+The same meaning as `layout`, `updating` and `reading` give, told a third time and independently:
+tiles, horizon, fixed point where it can be seen. The frame (which moments, which events) belongs to
+whoever asks; it offers, per event,
+
+    counted          the row heard the event and may use it
+    event_type, event_ms, value_micros, thousandths (of quantity), items, FILTERS, at_offset
+    moment_ms        the moment that is asked about
+
+and evaluates `Recount.marks` over a window of one moment before it groups by moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from streams.choose.features.layout import (
+    DECAY_HALF_LIVES,
+    DECAY_TILES,
+    DECAY_UNITS,
+    EVER_MS,
+    HLL_REGISTERS,
+    HLL_TILES,
+    SCALE,
+)
+from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
+from streams.kernel.moments import DAY_MS, HOUR_MS, show_span
+
+# An estimate of m registers has a standard error of 1.04 / sqrt(m): three of them.
+DISTINCT_TOLERANCE = round(3 * 1.04 / HLL_REGISTERS ** 0.5, 2)
+_COLUMN = {"value": "value_micros", "quantity": "thousandths"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One feature as SQL.
+
+    value      Nullable(Float64): NULL where reading gives no value
+    tolerance  Float64: by how much the online value may differ, 0 where it is exact
+    reach_ms   how far before the moment an event may lie and still count; EVER_MS: any
+    """
+
+    name: str
+    value: str
+    tolerance: str
+    reach_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """`marks`: columns of the events, over the window `moment`, that the expressions use.
+
+    recent_ids   an event is a repeat when its id is among this many of the person's before it
+    """
+
+    marks: tuple[str, ...]
+    expressions: tuple[Expression, ...]
+    recent_ids: int
+
+
+class _Marks:
+    """The columns that features share, each once, in the order they are needed."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    def number(self, spec: FeatureSpec) -> int:
+        """Of the columns own_<n>: is the event the feature's own? and newest_<n>: the time of the
+        newest of these, 0 when there is none."""
+        known = self._numbers.get((spec.event, spec.where))
+        if known is not None:
+            return known
+        n = self._numbers[spec.event, spec.where] = len(self._numbers) + 1
+        tests = ["counted"]
+        if spec.event != "*":
+            tests.append(f"event_type = {literal(spec.event)}")
+        if spec.where:
+            tests.append(f"{spec.where[0]} = {literal(spec.where[1])}")
+        self.found[f"own_{n}"] = " AND ".join(tests)
+        self.found[f"newest_{n}"] = f"maxIf(event_ms, own_{n}) OVER moment"
+        return n
+
+    def inside(self, spec: FeatureSpec, tile_ms: int, tiles: int) -> str:
+        """The column that holds for own events in tiles that the row still has and the moment
+        looks at."""
+        n = self.number(spec)
+        name = f"in_{n}_{tiles}x{show_span(tile_ms)}"
+        self.found[name] = (
+            f"own_{n} AND intDiv(event_ms, {tile_ms}) BETWEEN "
+            f"intDiv(greatest(moment_ms, newest_{n}), {tile_ms}) - {tiles - 1} "
+            f"AND intDiv(moment_ms, {tile_ms})")
+        return name
+
+
+def recount(specs: Iterable[FeatureSpec], *, recent_ids: int = 16) -> Recount:
+    """The expressions of `specs`, in their order.
+
+    They refer to each other's value as `f_<name>`, and to a tolerance that is not 0 as `t_<name>`.
+    """
+    marks, known = _Marks(), dict[str, tuple[FeatureSpec, Expression]]()
+    for spec in specs:
+        made = (_ratio(spec, [known[part] for part in spec.of], marks) if spec.kind == "ratio"
+                else _plain(spec, marks))
+        known[spec.name] = spec, made
+    return Recount(tuple(f"{text} AS {name}" for name, text in marks.found.items()),
+                   tuple(expression for _, expression in known.values()), recent_ids)
+
+
+def literal(text: str) -> str:
+    """`text` as a string of ClickHouse's SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _plain(spec: FeatureSpec, marks: _Marks) -> Expression:
+    value, tolerance, reach_ms = _of_kind(spec, marks)
+    if spec.max_age_ms:
+        value = f"if({_is_stale(marks.number(spec), spec.max_age_ms)}, NULL, {value})"
+    return Expression(spec.name, value, tolerance, reach_ms)
+
+
+def _is_stale(number: int, max_age_ms: int) -> str:
+    """What was never heard has no age, and is not too old either."""
+    newest = f"any(newest_{number})"
+    return f"{newest} > 0 AND moment_ms - {newest} > {max_age_ms}"
+
+
+def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    """(value, tolerance, reach) of anything but a ratio, its maximum age left aside."""
+    own, newest = f"own_{marks.number(spec)}", f"any(newest_{marks.number(spec)})"
+    if spec.kind == "lifetime":
+        return f"countIf({own})", "0", EVER_MS
+    if spec.kind == "since":
+        return (f"if({newest} = 0, NULL, greatest(0, moment_ms - {newest}) / {DAY_MS})", "0",
+                EVER_MS)
+    if spec.kind == "mean_gap":
+        return (f"if(countIf({own}) < 2, NULL, ({newest} - minIf(event_ms, {own})) / "
+                f"(countIf({own}) - 1) / {DAY_MS})", "0", EVER_MS)
+    if spec.kind in ("first", "last"):
+        pick = "argMinIf" if spec.kind == "first" else "argMaxIf"
+        column, scale = _COLUMN[spec.of[0]], SCALE[spec.of[0]]
+        return (f"if({newest} = 0, NULL, {pick}({column}, (event_ms, at_offset), {own}) / {scale})",
+                "0", EVER_MS)
+    if spec.kind == "decay":
+        return _decay(spec, marks)
+    if spec.kind == "distinct":
+        return _distinct(spec, marks)
+    return _windowed(spec, marks)
+
+
+def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    tile_ms, tiles = spec.window_tiles()
+    inside = marks.inside(spec, tile_ms, tiles)
+    column, scale = (_COLUMN[spec.of[0]], SCALE[spec.of[0]]) if spec.of else ("", 1)
+    count = f"countIf({inside})"
+    mean = f"sumIf({column}, {inside}) / {scale} / nullIf({count}, 0)"
+    value = {
+        "count": count,
+        "rate": f"{count} * {HOUR_MS} / {spec.window_ms or 1}",
+        "sum": f"sumIf({column}, {inside}) / {scale}",
+        "mean": mean,
+        "min": f"minOrNullIf({column}, {inside}) / {scale}",
+        "max": f"maxOrNullIf({column}, {inside}) / {scale}",
+        "variance": _variance(column, inside, count, mean),
+    }[spec.kind]
+    return value, "0", tiles * tile_ms
+
+
+def _variance(column: str, inside: str, count: str, mean: str) -> str:
+    """Mean of squares less square of mean; squares of money are kept in hundredths, rounded down,
+    those of quantities in thousandths."""
+    unit, number = ((100, "toInt64(floor(value_micros / 10000))") if column == "value_micros"
+                    else (1000, column))
+    squares = f"sumIf({number} * {number}, {inside}) / {unit} / {unit} / {count}"
+    return f"if({count} = 0, NULL, greatest({squares} - ({mean}) * ({mean}), 0))"
+
+
+def _decay(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    """Weights are added in fixed point: each event may be off by half a unit."""
+    tile_ms = DECAY_HALF_LIVES * spec.half_life_ms
+    inside = marks.inside(spec, tile_ms, DECAY_TILES)
+    weight = f"exp2((event_ms - moment_ms) / {spec.half_life_ms})"
+    if not spec.of:
+        value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS
+    else:
+        scale = SCALE[spec.of[0]]
+        value = f"sumIf({_COLUMN[spec.of[0]]} * {weight}, {inside}) / {scale}"
+    return value, f"countIf({inside}) * 0.5 / {scale}", DECAY_TILES * tile_ms
+
+
+def _distinct(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    """Exact while the newest items that a row keeps hold all of the window; else estimated over
+    coarse tiles."""
+    tile_ms = spec.window_ms // (HLL_TILES - 1)
+    kept, coarse = f"kept_{spec.name}", f"coarse_{spec.name}"
+    times = (f"arraySlice(arrayReverseSort(maxMapIf(items, arrayMap(item -> event_ms, items), "
+             f"own_{marks.number(spec)}).2), 1, {EXACT_DISTINCT_MAX})")
+    within = f"at -> moment_ms - {spec.window_ms} < at AND at <= moment_ms"
+    estimated = f"uniqExactArrayIf(items, {marks.inside(spec, tile_ms, HLL_TILES)}) AS {coarse}"
+    value = (f"if((arrayCount({within}, {times}) AS {kept}) < {EXACT_DISTINCT_MAX}, {kept}, "
+             f"greatest({estimated}, {EXACT_DISTINCT_MAX}))")
+    return (value, f"if({kept} < {EXACT_DISTINCT_MAX}, 0, {DISTINCT_TOLERANCE} * {coarse})",
+            HLL_TILES * tile_ms)
+
+
+def _ratio(spec: FeatureSpec, parts: list[tuple[FeatureSpec, Expression]],
+           marks: _Marks) -> Expression:
+    a, b = spec.of
+    value, tolerance = f"f_{a} / nullIf(f_{b}, 0)", "0"
+    if spec.max_age_ms:
+        stale = " OR ".join(f"({_is_stale(marks.number(part), spec.max_age_ms)})"
+                            for part, _ in parts)
+        value = f"if({stale}, NULL, {value})"
+    if any(each.tolerance != "0" for _, each in parts):
+        # a ± s divided by b ± t lies within (s + |a / b| t) / (|b| - t) of a / b.
+        s, t = (each.tolerance if each.tolerance == "0" else f"t_{each.name}" for _, each in parts)
+        tolerance = (f"if({s} + {t} = 0, 0, ifNull(({s} + abs(f_{a} / f_{b}) * {t}) / "
+                     f"greatest(abs(f_{b}) - {t}, 0), 0))")
+    return Expression(spec.name, value, tolerance, max(each.reach_ms for _, each in parts))
