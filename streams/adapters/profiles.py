@@ -42,7 +42,7 @@ def read_profile(settings: Settings, profile_id: str) -> dict[str, Any] | None:
 
 
 def _lineage(settings: Settings, partition: int) -> Lineage:
-    asking = Consumer({**settings.kafka_client, "group.id": f"kairos-{STAGE.name}",
+    asking = Consumer({**settings.kafka_client, "group.id": STAGE.group,
                        "enable.auto.commit": False})
     try:
         places = asking.committed([TopicPartition(topic, partition) for topic in STAGE.inputs],

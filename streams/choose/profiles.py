@@ -34,6 +34,8 @@ def found_in(program: Program, profile_id: str, *, upstream: int, lineage: Linea
                committed or of nobody's
     Raises StateError when the row cannot be read.
     """
+    if lineage.is_first:        # an owner is at work, and has not made a checkpoint yet
+        return None
     tables, mark = program.tables(), EMPTY
     for key, value in Versions(lineage).read(entries):
         if key != MARK_KEY:
