@@ -298,11 +298,17 @@ def test_a_layout_is_written_once_and_after_every_change() -> None:
     assert {key: changed.encode(key) for key in log} == log     # the old one is still told
 
 
-def test_a_description_nobody_wrote_is_refused_in_one_sentence() -> None:
+@pytest.mark.parametrize("line", ["hexagons 4", "recent", "recent x", "recent 1 2", "cell 1 a 4/0",
+                                  "cell 1 2", "segment a", ""])
+def test_a_description_nobody_wrote_is_refused_in_one_sentence(line: str) -> None:
     layouts = Layouts(Layout((SPEND,)), b"x")
-    layouts.learn(b"x\0\0\0\x01", Written(1, "recent 16\nhexagons 4", {}).encode())
-    with pytest.raises(StateError, match="'hexagons 4'"):
+    layouts.learn(b"x\0\0\0\x01", Written(1, f"recent 16\n{line}", {}).encode())
+    with pytest.raises(StateError, match=f"described by '{line}', which"):
         layouts.migrate(1, b"", {})
+
+
+def test_a_layout_nobody_described_is_not_read() -> None:
+    layouts = Layouts(Layout((SPEND,)), b"x")
     assert layouts.migrate(2, b"", {}) is None
     layouts.learn(b"x\0\0\0\x03", Written(1, Layout((VIEWS,)).description, {}).encode())
     assert layouts.migrate(3, bytes(8), {}) is None, "a row of another length is not of it"

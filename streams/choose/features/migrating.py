@@ -56,11 +56,12 @@ class Described:
         recent_ids, segments, cells = 0, [], {}
         for line in description.split("\n"):
             word, *rest = line.split(" ", 3)
-            if word == "recent" and len(rest) == 1:
+            numbers = all(each.isdecimal() for each in rest[:2]) and bool(rest)
+            if word == "recent" and len(rest) == 1 and numbers:
                 recent_ids = int(rest[0])
             elif word == "segment" and len(rest) == 2:
                 segments.append((rest[0], rest[1]))
-            elif word == "cell" and len(rest) == 3:
+            elif word == "cell" and len(rest) == 3 and numbers:
                 cells[rest[2]] = int(rest[0]), int(rest[1])
             else:
                 raise StateError(f"a layout in the changelog is described by {line[:80]!r}, which "
