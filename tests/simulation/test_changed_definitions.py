@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import sim_changing
 from broker_model import Broker, drive
-from test_choose_crash import PLAYBOOKS, world
+from test_choose_crash import PLAYBOOKS, START, watermark, world
+from test_handover import PERSON, VISITOR, link
+from test_handover import event as visits
+from test_handover import world as handed_over
 
 from schemas import contract
 from streams import pipeline
@@ -25,6 +28,7 @@ from streams.choose.segments import SegmentSpec
 from streams.choose.tables import Tables
 from streams.engine.lane import Lane
 from streams.kernel.errors import KairosError
+from streams.kernel.moments import DAY_MS, HOUR_MS
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Condition
 
@@ -200,3 +204,31 @@ def test_a_snapshot_of_the_old_layout_is_passed_over_and_the_changelog_read() ->
     assert lane is not None and len(lane.state.slab) >= len(old.state.slab)
     slots = np.fromiter(lane.state.slab.people.index, np.int64)
     assert (lane.state.slab.people.views.i64[slots, 0] > 0).all()
+
+
+def test_a_visitor_handed_over_around_the_change_is_counted_once_as_the_person() -> None:
+    """Whatever the old owner came to, also when the row waits in the log in its layout."""
+    records = [visits(number, VISITOR, "purchase", START + number * HOUR_MS)
+               for number in range(1, 5)]
+    records += [link(9, START + 9 * HOUR_MS), visits(10, PERSON, "purchase", START + 10 * HOUR_MS)]
+    records.append((b"t", watermark(START + 11 * HOUR_MS)))
+    late = [visits(12, VISITOR, "purchase", START + 12 * HOUR_MS),
+            (b"t", watermark(START + 13 * HOUR_MS))]
+    whole = handed_over(*records)
+    assert drive(whole, logic(SHIPPED.segments), 0, batch=1, checkpoint_every=1) is not None
+    program = Program((*sim_changing.NEW, *reversed(SHIPPED.features)), changed())
+    for fuse in range(whole.effects + 1):
+        broker = handed_over(*records)
+        broker.fuse = fuse
+        drive(broker, logic(SHIPPED.segments), 0, batch=1, checkpoint_every=1)
+        broker.fuse = 10**9
+        broker.logs[pipeline.ADMITTED, 0] += late
+        lane = drive(broker, ChooseLogic(SideInputs(), program, lambda side, tenant: ()), 0)
+        assert lane is not None
+        people = lane.state.slab.people
+        slot = people.find(PERSON.encode())
+        assert slot is not None
+        assert program.feature(people, slot, "orders_lifetime", START + DAY_MS) == 6, f"{fuse=}"
+        assert program.feature(people, slot, "spend_30d", START + DAY_MS) == 120.0, f"{fuse=}"
+        assert members(lane, program)[VISITOR.encode()] == []
+        assert not any(entered for (who, _), entered in told(broker).items() if who == VISITOR)
