@@ -71,7 +71,7 @@ def compare(world: Any, when: str) -> None:
     """Raises AssertionError when rows, coverage, decisions or changes are not the twin's."""
     twin, said, newest_ms = calm(world)
     state = world.state()
-    assert rows(state) == rows(twin), f"{when}: other rows than the twin's"
+    assert unstamped(rows(state)) == unstamped(rows(twin)), f"{when}: other rows than the twin's"
     for topic, name in SPOKEN.items():
         found = heard(topic, name, [value for _, _, value, _ in world.broker.log(topic).entries])
         assert found == heard(topic, name, said[topic]), f"{when}: {topic}"
@@ -83,6 +83,12 @@ def compare(world: Any, when: str) -> None:
         assert dict(state.slab.covers(people, slot)) == expected, (
             f"{when}: {people.key(slot)!r} counts {dict(state.slab.covers(people, slot))}, "
             f"the twin {expected}")
+
+
+def unstamped(found: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
+    """Without the offset that a row has seen: a timer that comes up in vain stamps its row, and
+    whoever recovered meanwhile has not armed it."""
+    return {key: row[:16] + row[24:] for key, row in found.items() if row is not None}
 
 
 def calm(world: Any) -> tuple[PartitionState, dict[str, list[bytes | None]], dict[int, int]]:
