@@ -17,6 +17,7 @@ NAMES = (
     "vault_key",          # wraps each person's own key in the vault
     "link_key",           # signs click, open and unsubscribe links
     "webhook_key",        # signs what the webhook channel posts
+    "operator_key",       # opens what the web process tells operators only
 )
 
 

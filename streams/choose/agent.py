@@ -100,7 +100,8 @@ class ChooseLogic:
         groups = tables_of(state).groups
         slot = groups.find(group_key(tenant, segment))
         at_ms = max(state.watermarks.of(tenant), 0)
-        read = {} if slot is None else self._program.snapshot(groups, slot, at_ms)
+        read = {} if slot is None else self._program.snapshot(
+            tables_of(state), groups, slot, at_ms)
         sums = {name: each["value"] for name, each in read.items() if each["value"] is not None}
         out.emit(pipeline.SEGMENT_ROLLS, f"{tenant}|{segment}|{state.partition}", {
             "tenant": tenant, "segment": segment, "partition": state.partition,

@@ -8,18 +8,19 @@ from streams import pipeline
 from streams.choose import decision, handing, segments
 from streams.choose.features.layout import MASK, PURPOSES
 from streams.choose.program import Program
+from streams.choose.tables import Tables
 from streams.choose.triggers import Moment, Person
 from streams.engine.records import Out
-from streams.engine.rows import Rows
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 
 class Voice:
-    """Speaks for the rows of `people` into `out`."""
+    """Speaks for the people in `tables` into `out`."""
 
-    def __init__(self, program: Program, side: SideInputs, people: Rows, out: Out) -> None:
-        self._program, self._side, self._people, self._out = program, side, people, out
+    def __init__(self, program: Program, side: SideInputs, tables: Tables, out: Out) -> None:
+        self._program, self._side, self._tables, self._out = program, side, tables, out
+        self._people = tables.people
 
     def _members(self, slot: int) -> list[str]:
         return self._program.names(int(self._people.views.i64[slot, MASK]))
@@ -71,7 +72,7 @@ class Voice:
     def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen, cell: str,
               purposes: int) -> None:
         moment, playbook = chosen.moment, chosen.moment.playbook
-        features = self._program.snapshot(self._people, slot, moment.moment_ms)
+        features = self._program.snapshot(self._tables, self._people, slot, moment.moment_ms)
         self._out.emit(pipeline.DECISIONS, profile_id, {
             "decision_id": chosen.decision_id, "tenant": playbook.tenant,
             "profile_id": profile_id, "playbook": playbook.name,

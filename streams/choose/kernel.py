@@ -288,6 +288,7 @@ def single_items(raw, numbers, sizes, item_field, items, first, last):
 def regroup(person, v, slot, segments, at_ms):
     """(segments before, after) of one person whom time alone may have moved; the row is changed."""
     i64 = v.i64
+    i64[slot, _FLAGS] |= _STATED
     before = i64[slot, _MASK]
     i64[slot, _MASK] = members_mask(segments.starts, segments.steps, segments.numbers,
                                     person.reads, v.u8, v.u16, i64, slot,
@@ -304,9 +305,15 @@ def lapse_after(person, v, slot, segments, at_ms):
 
 @compiled
 def arm_all(person, v, slots, segments, at_ms, due_ms):
-    """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never)."""
+    """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never).
+
+    Whose segments were not stated since their rules changed is up at once: time alone might never
+    ask for them.
+    """
     for n in range(len(slots)):
         moment = lapse_after(person, v, slots[n], segments, at_ms)
+        if not v.i64[slots[n], _FLAGS] & (_STATED | _MOVED):
+            moment = max(at_ms, v.i64[slots[n], _NEWEST])
         if moment != EVER_MS:
             v.armed[slots[n]] = due_ms[n] = moment
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from schemas import contract
 from streams import pipeline
 from streams.choose import kernel
 from streams.choose.features.layout import Layout
+from streams.choose.features.migrating import lacks_since
 from streams.choose.features.reading import NO_AGE, read, read_all
 from streams.choose.features.rules import compile_rules
 from streams.choose.features.spec import FILTERS, FeatureSpec
-from streams.choose.segments import SegmentSpec
+from streams.choose.segments import SegmentSpec, meaning_of
 from streams.choose.tables import Tables, group_key
 from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
@@ -37,7 +38,8 @@ class Program:
     def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
                  recent_ids: int = 16) -> None:
         asked = tuple(name for name in FILTERS if name in {s.where[0] for s in features if s.where})
-        self.people = Layout(features, recent_ids=recent_ids, where_fields=asked)
+        self.people = Layout(features, recent_ids=recent_ids, where_fields=asked, segments=tuple(
+            (spec.name, meaning_of(spec, features)) for spec in segments))
         self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
         self.segments = tuple(spec.name for spec in segments)
         self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments)
@@ -125,15 +127,35 @@ class Program:
                              self.people.by_name[name], at_ms)
         return float(value) if has else None
 
-    def snapshot(self, rows: Rows, slot: int, at_ms: int) -> dict[str, dict[str, Any]]:
-        """All features as they go into a decision record: value (None: none) and age in ms."""
+    def snapshot(self, tables: Tables, rows: Rows, slot: int, at_ms: int,
+                 ) -> dict[str, dict[str, Any]]:
+        """All features as they go into a decision record: value (None: none), age in ms, and
+        `since_ms` when it may lack events up to that event time: the feature is new."""
         count = len(self.people.specs)
         values, ages = np.zeros(count), np.zeros(count, np.int64)
         v = rows.views
         read_all(self._reads(rows), v.u8, v.u16, v.i64, slot, at_ms, values, ages)
-        return {spec.name: {"value": None if np.isnan(value) else round(float(value), 6),
-                            "age_ms": None if age == NO_AGE else int(age)}
-                for spec, value, age in zip(self.people.specs, values, ages, strict=True)}
+        found: dict[str, dict[str, Any]] = {
+            spec.name: {"value": None if np.isnan(value) else round(float(value), 6),
+                        "age_ms": None if age == NO_AGE else int(age)}
+            for spec, value, age in zip(self.people.specs, values, ages, strict=True)}
+        covers = tables.covers(rows, slot)
+        if covers:
+            for spec in self.people.specs:
+                since_ms = self._lacks(spec, covers, at_ms, found)
+                if since_ms is not None:
+                    found[spec.name]["since_ms"] = since_ms
+        return found
+
+    def _lacks(self, spec: FeatureSpec, covers: Mapping[int, int], at_ms: int,
+               found: Mapping[str, dict[str, Any]]) -> int | None:
+        """See `lacks_since`; a ratio lacks what one of its parts does."""
+        if spec.kind == "ratio":
+            parts = (self._lacks(self.people.specs[self.people.by_name[name]], covers, at_ms,
+                                 found) for name in spec.of)
+            return max((part for part in parts if part is not None), default=None)
+        return lacks_since(spec, covers.get(self.people.by_name[spec.name], 0), at_ms,
+                           found[spec.name]["age_ms"])
 
     def _reads(self, rows: Rows) -> Any:
         return self.person.reads if rows.layout == self.people.id else self.group.reads

@@ -9,13 +9,16 @@ Time     re-read after each event, and at the next moment at which time alone ca
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from streams.choose.features.spec import FeatureSpec
 from streams.playbooks.conditions import features_in, holds
 from streams.playbooks.model import Condition
 
 OTHER = "other"
+_MEANING_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | No
         if holds(spec.rule, feature, found.__contains__):
             found.append(spec.name)
     return found
+
+
+def meaning_of(spec: SegmentSpec, features: Iterable[FeatureSpec]) -> str:
+    """A short text that changes when the rule changes, or a feature that it asks for."""
+    by_name = {feature.name: feature for feature in features}
+    asked = features_in(spec.rule)
+    asked |= {part for name in asked if by_name[name].kind == "ratio" for part in by_name[name].of}
+    said = repr((spec.rule, [by_name[name] for name in sorted(asked)]))
+    return hashlib.blake2b(said.encode(), digest_size=_MEANING_BYTES).hexdigest()
 
 
 def cell_of(members: list[str]) -> str:

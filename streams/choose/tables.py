@@ -3,21 +3,27 @@
 Header words of a person's row: see `features/layout.py`. What varies is in the row's tail:
     l locale · w triggers' state · d what was said
 Segments have rows of the same features under keys of their own, with wider tiles, so that a
-feature means the same for a person and for a group.
+feature means the same for a person and for a group. Beside the rows the changelog holds the
+layouts that they were ever written in (`features/migrating.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
-from streams.choose.features.layout import TENANT, Layout
+import numpy as np
+
+from streams.choose.features.layout import NEWEST, TENANT, Layout
+from streams.choose.features.migrating import Layouts
 from streams.engine.deadlines import Deadlines
 from streams.engine.hashing import signed_hash
-from streams.engine.rows import Migrate, Rows
+from streams.engine.rows import Rows
 from streams.engine.stage import PartitionState
+from streams.kernel.errors import StateError
 
 GROUP_PREFIX = b"\x01"
+LAYOUT_PREFIX = b"\x00layout"
 
 
 def group_key(tenant: str, segment: str) -> bytes:
@@ -31,14 +37,19 @@ def is_group(key: bytes) -> bool:
 class Tables:
     """The slab of choose: the engine saves and recovers it, compiled code works on it."""
 
-    def __init__(self, people: Layout, groups: Layout, migrate: Migrate | None = None) -> None:
-        self.people = Rows(row_bytes=people.row_bytes, layout=people.id, migrate=migrate)
-        self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id, migrate=migrate)
+    def __init__(self, people: Layout, groups: Layout) -> None:
+        self._of_people = Layouts(people, LAYOUT_PREFIX + b"P")
+        self._of_groups = Layouts(groups, LAYOUT_PREFIX + b"G")
+        self.people = Rows(row_bytes=people.row_bytes, layout=people.id,
+                           migrate=self._of_people.migrate)
+        self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id,
+                           migrate=self._of_groups.migrate)
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
         self.deadlines: dict[str, Deadlines] = {}
         self._signed: dict[int, str] = {}
         # item -> slots of people whose triggers care for it; from the tails, made anew with them.
         self.cared_for: dict[str, set[int]] = {}
+        self._unread: dict[bytes, bytes] = {}
 
     def rows_of(self, key: bytes) -> Rows:
         return self.groups if is_group(key) else self.people
@@ -50,23 +61,61 @@ class Tables:
         yield from self.groups
         yield from self.people
 
+    def _layouts_of(self, key: bytes) -> Layouts:
+        return self._of_groups if key[len(LAYOUT_PREFIX):][:1] == b"G" else self._of_people
+
     def encode(self, key: bytes) -> bytes | None:
+        if key.startswith(LAYOUT_PREFIX):
+            return self._layouts_of(key).encode(key)
         return self.rows_of(key).encode(key)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
-        self.rows_of(key).apply(key, value)
+        if key.startswith(LAYOUT_PREFIX):
+            if value is not None:
+                self._layouts_of(key).learn(key, value)
+            return
+        self._unread.pop(key, None)
+        try:
+            self.rows_of(key).apply(key, value)
+        except StateError:      # its layout may be told later in the log
+            assert value is not None
+            self._unread[key] = value
+
+    def settle(self) -> None:
+        """Read what could not be read before all layouts were known; cells that are new from now
+        on begin to count."""
+        waiting, self._unread = self._unread, {}
+        for key, value in waiting.items():
+            self.rows_of(key).apply(key, value)
+        self.people.forget_dirty()
+        self.groups.forget_dirty()
+        newest_ms = self._newest_ms()
+        self._of_people.settle(newest_ms)
+        self._of_groups.settle(newest_ms)
+
+    def _newest_ms(self) -> dict[int, int]:
+        """{tenant's hash: newest event time heard of}."""
+        words = self.people.views.i64[np.fromiter(self.people.index, np.int64)]
+        return {tenant: int(words[words[:, TENANT] == tenant, NEWEST].max())
+                for tenant in np.unique(words[:, TENANT]).tolist() if tenant}
 
     @property
     def dirty(self) -> bool:
-        return self.people.dirty or self.groups.dirty
-
-    def forget_dirty(self) -> None:
-        self.people.forget_dirty()
-        self.groups.forget_dirty()
+        return (self._of_people.due or self._of_groups.due or self.people.dirty
+                or self.groups.dirty)
 
     def take_dirty(self) -> list[bytes]:
-        """Groups first: whoever finds a person's row in the changelog finds the group's as well."""
-        return [*self.groups.take_dirty(), *self.people.take_dirty()]
+        """Groups first: whoever finds a person's row in the changelog finds the group's as well;
+        and its layout's."""
+        return [*self._of_groups.take_due(), *self._of_people.take_due(),
+                *self.groups.take_dirty(), *self.people.take_dirty()]
+
+    def covers(self, rows: Rows, slot: int) -> Mapping[int, int]:
+        """Which features of a row have not counted from the beginning; see `Layouts.covers`."""
+        if rows is self.people:
+            return self._of_people.covers(int(rows.views.i64[slot, TENANT]))
+        tenant = rows.key(slot)[len(GROUP_PREFIX):].split(b"\x1f")[0].decode()
+        return self._of_groups.covers(signed_hash(tenant))
 
     def timers(self, tenant: str) -> Deadlines:
         found = self.deadlines.get(tenant)

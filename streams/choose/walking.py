@@ -41,7 +41,7 @@ class Walk:
         self._tables = tables_of(state)
         self._people = self._tables.people
         self._upstream = state.watermarks.upstream
-        self._voice = Voice(program, side, self._people, out)
+        self._voice = Voice(program, side, self._tables, out)
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
     def go(self, records: Sequence[Record]) -> None:
@@ -328,6 +328,7 @@ class Walk:
                 if segment not in resized:
                     resized.append(segment)
         return changes
+
 
 def _different(batch: kernel.Batch, usable: npt.NDArray[np.int64], field: int) -> list[str]:
     """The different texts of a column, in the order of their hashes."""

@@ -34,7 +34,7 @@ def serve(name: str, as_json: bool) -> None:
     link_key, webhook_key = (bytes.fromhex(secrets.read(settings, key))
                              for key in ("link_key", "webhook_key"))
     parts = Parts(settings, Publisher(settings, f"kairos-{name}"), link_key, webhook_key,
-                  WallClock().now_ms)
+                  secrets.read(settings, "operator_key"), WallClock().now_ms)
     local = f"http://{settings.host}:{settings.web_port}"
     said = {"part": name, "url": local, "public_url": settings.public_url}
     click.echo(json.dumps(said) if as_json else f"{name}: {local} (in messages: "

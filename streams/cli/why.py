@@ -63,8 +63,9 @@ def show_consents(consents: Sequence[Part], console: Console) -> None:
 
 def show_features(features: Part, console: Console) -> None:
     known = {name: f for name, f in features.items() if f["value"] is not None}
-    table(console, "Features", ("feature", "value", "age"), [
-        (name, f"{f['value']:g}", age(f["age_ms"])) for name, f in known.items()])
+    table(console, "Features", ("feature", "value", "age", "counts since"), [
+        (name, f"{f['value']:g}", age(f["age_ms"]),
+         show_moment(f["since_ms"]) if f.get("since_ms") else "") for name, f in known.items()])
     if len(known) < len(features):
         console.print(f"not known: {', '.join(n for n in features if n not in known)}",
                       highlight=False, style="dim")

@@ -99,7 +99,7 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
             slab.apply(key, value)
         elif value is not None:
             mark = Mark.decode(value)
-    slab.forget_dirty()
+    slab.settle()
     if mark.number != lineage.number:
         raise StateError(
             f"{logic.name}, partition {partition}: offsets are committed with checkpoint "

@@ -131,7 +131,7 @@ class Slab:
         self.words[start:start + self.width] = array("d", value[_HEADER.size:end])
         self.tails[slot] = orjson.loads(value[end:]) if tail_bytes else {}
 
-    def forget_dirty(self) -> None:
+    def settle(self) -> None:
         """Nothing is due: rows are as the changelog has them."""
         self.dirty.clear()
 

@@ -37,7 +37,10 @@ class SlabPort(Protocol):
 
     def take_dirty(self) -> list[bytes]: ...
 
-    def forget_dirty(self) -> None: ...
+    def settle(self) -> None:
+        """All that counts was applied: rows are as the changelog has them. Raises StateError when
+        one of them cannot be read."""
+        ...
 
 
 @dataclass(slots=True)

@@ -159,9 +159,10 @@ def test_decay_and_times_cross_a_number_when_it_is_said() -> None:
 
 
 def test_a_changed_where_or_window_is_another_cell_and_equal_ones_are_shared() -> None:
-    one = Fast((FeatureSpec("a", "view", "mean", HOUR_MS, of=("value",)),
-                FeatureSpec("b", "view", "sum", HOUR_MS, of=("value",)))).layout
-    assert len(one.cells) == 3            # times, sums, counts
+    one = Fast((FeatureSpec("a", "view", "count", HOUR_MS),
+                FeatureSpec("b", "view", "rate", HOUR_MS),
+                FeatureSpec("c", "view", "sum", HOUR_MS, of=("value",)))).layout
+    assert len(one.cells) == 3            # times, counts, sums
     other = Fast((FeatureSpec("a", "view", "count", HOUR_MS),
                   FeatureSpec("b", "view", "count", DAY_MS))).layout
     assert len(other.cells) == 3

@@ -15,7 +15,7 @@ from streams.deliver.links import Kind, Link
 from streams.kernel.errors import UnreachableError
 from streams.settings import Settings
 
-KEY, HOOK_KEY = b"k" * 32, b"h" * 32
+KEY, HOOK_KEY, OPERATOR_KEY = b"k" * 32, b"h" * 32, "0p" * 32
 NOW_MS = 1_760_000_005_000
 MOMENT_MS = 1_290_000_000_000
 PROFILE = "a" * 32
@@ -46,7 +46,7 @@ class Recorder:
 def parts_at(home: Path, recorder: Recorder, **changes: Any) -> Parts:
     fields = {name: field.default for name, field in Settings.model_fields.items()}
     settings = Settings.model_construct(**{**fields, "home": home, **changes})
-    return Parts(settings, recorder, KEY, HOOK_KEY, lambda: NOW_MS)
+    return Parts(settings, recorder, KEY, HOOK_KEY, OPERATOR_KEY, lambda: NOW_MS)
 
 
 def client_at(home: Path, recorder: Recorder, **changes: Any) -> TestClient:

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from streams.adapters.web.events_edge import EventsEdge
 from streams.adapters.web.parts import Parts, unreachable
 from streams.adapters.web.people import People
+from streams.adapters.web.profiles import Profiles
 from streams.adapters.web.reading import Reading
 from streams.adapters.web.receipts_edge import ReceiptsEdge
 from streams.kernel.errors import UnreachableError
@@ -22,7 +23,7 @@ def create_app(parts: Parts) -> Starlette:
         yield
         parts.publisher.close()
 
-    routes = [route for group in (People, EventsEdge, ReceiptsEdge, Reading)
+    routes = [route for group in (People, EventsEdge, ReceiptsEdge, Profiles, Reading)
               for route in group(parts).routes]
     return Starlette(routes=routes, lifespan=lifespan,
                      exception_handlers={UnreachableError: unreachable})

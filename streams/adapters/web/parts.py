@@ -34,12 +34,14 @@ _HEADERS = {
 
 @dataclass(slots=True)
 class Parts:
-    """link_key opens the tokens in links; webhook_key checks the signature on receipts."""
+    """link_key opens the tokens in links; webhook_key checks the signature on receipts;
+    operator_key is what an operator's request must bear."""
 
     settings: Settings
     publisher: PublishPort
     link_key: bytes = field(repr=False)
     webhook_key: bytes = field(repr=False)
+    operator_key: str = field(repr=False)
     now_ms: Callable[[], int]
     _late: set[asyncio.Task[None]] = field(default_factory=set)
 

@@ -1,8 +1,10 @@
 """Layout: the declared features compiled into one fixed row, and tables for the kernel.
 
-Features that need the same thing share it: `count`, `mean` and `variance` of one event over one
-window read one ring of counts. A *cell* is such a thing with its place in the row; its signature
-says all that its bytes mean, so that rows can be brought from one layout to the next cell by cell.
+Features that need the same thing share it: `count` and `rate` of one event over one window read one
+ring of counts. A *cell* is such a thing with its place in the row; its signature says all that its
+bytes mean, so that rows can be brought from one layout to the next cell by cell. What is read from
+several rings at once (`mean`, `variance`) has them for itself: they must have begun together, or a
+new sum would be divided by an old count.
 
     stamp | fixed header | recent event ids | cells
 
@@ -19,6 +21,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
 from streams.engine.hashing import hash_of, signed_hash
@@ -86,11 +89,14 @@ class Layout:
     """`wide`: 64-bit tiles also for counts (rows of groups, which hear everybody's events).
 
     `recent_ids`: how many event ids a row remembers against repeats by producers.
+    `segments`: (name, what it means) of those that a row is a member of, bit by bit.
     """
 
     def __init__(self, specs: tuple[FeatureSpec, ...], *, wide: bool = False,
-                 recent_ids: int = 16, where_fields: tuple[str, ...] = ()) -> None:
+                 recent_ids: int = 16, where_fields: tuple[str, ...] = (),
+                 segments: tuple[tuple[str, str], ...] = ()) -> None:
         self.specs, self.wide, self.recent_ids = specs, wide, recent_ids
+        self.segments = segments
         self.by_name = {spec.name: i for i, spec in enumerate(specs)}
         self.where_fields = where_fields
         self.recent_at = 8 * HEADER_WORDS
@@ -102,9 +108,13 @@ class Layout:
 
     @cached_property
     def description(self) -> str:
-        """What the bytes of a row mean: one line a cell. Rows of equal description are alike."""
+        """What the bytes of a row mean, line by line. Rows of equal description are alike.
+
+        Read back by `migrating.Described`.
+        """
         lines = [f"recent {self.recent_ids}"]
-        lines += [f"{c.at} {c.size} {c.signature}" for c in self.cells.values()]
+        lines += [f"segment {name} {meaning}" for name, meaning in self.segments]
+        lines += [f"cell {c.at} {c.size} {c.signature}" for c in self.cells.values()]
         return "\n".join(lines)
 
     @cached_property
@@ -151,10 +161,11 @@ class Layout:
         return DECAY_UNITS_WIDE if self.wide else DECAY_UNITS
 
     def _cell(self, kind: int, adds: int, spec: FeatureSpec, *, tile_ms: int = EVER_MS,
-              tiles: int = 1, half_life_ms: int = 0) -> Cell:
-        where = "=".join(spec.where)
-        signature = (f"{kind}/{adds} {spec.event}[{where}] tile={tile_ms} tiles={tiles} "
-                     f"half={half_life_ms}")
+              tiles: int = 1, half_life_ms: int = 0, whose: str = "") -> Cell:
+        where = orjson.dumps(spec.where).decode() if spec.where else ""     # always one line
+        units = self._decay_units if adds == DECAY_ONE else 0
+        signature = (f"{kind}/{adds} {spec.event}{where} tile={tile_ms} tiles={tiles} "
+                     f"half={half_life_ms} units={units} for={whose}")
         found = self.cells.get(signature)
         if found is None:
             size = _size(kind, tiles)
@@ -203,12 +214,15 @@ class Layout:
             cell = self._cell(kind, _PLAIN[of], spec, tile_ms=tile_ms, tiles=tiles)
             return how, cell, times, times
 
+        joint = spec.kind in ("mean", "variance")
+
         def ring(kind: int, adds: int) -> Cell:
-            return self._cell(kind, adds, spec, tile_ms=tile_ms, tiles=tiles)
+            return self._cell(kind, adds, spec, tile_ms=tile_ms, tiles=tiles,
+                              whose=f"{spec.kind}/{of}" if joint else "")
 
         if spec.kind == "sum":
             return READ_SUM, ring(RING, _PLAIN[of]), times, times
-        count = ring(RING if self.wide or spec.kind in ("mean", "variance") else RING16, ONE)
+        count = ring(RING if self.wide or joint else RING16, ONE)
         if spec.kind == "count":
             return READ_COUNT, count, times, times
         if spec.kind == "rate":

@@ -168,7 +168,8 @@ def _of_times(rd, u8, u16, i64, slot, f, at_ms):
         return max(0.0, float(at_ms - last)) / DAY_MS, last != 0
     if how == READ_GAP:
         return ((last - first) / (count - 1) / DAY_MS, True) if count >= 2 else (0.0, False)
-    return i64[slot, rd[f, R_A] // 8 + 2] / rd[f, R_SCALE], last != 0
+    w = rd[f, R_A] // 8                     # of `first` and `last`: its own cell says what it heard
+    return i64[slot, w + 2] / rd[f, R_SCALE], i64[slot, w] != 0
 
 
 @compiled
