@@ -118,7 +118,8 @@ def test_what_others_take_from_the_disk_damages_nothing_that_was_acknowledged(
             filler.join()
         assert "243" in codes.values(), "the disk was never full: this proves nothing"
         for block in [block for block, code in codes.items() if code]:
-            assert insert(engine, block) == "", "its token was not used up"
+            # What a merge left damaged may be found only now; who sends is told to send again.
+            assert "" in (insert(engine, block) for _ in range(5)), "its token was not used up"
         assert holds(engine, set(codes))
 
 
