@@ -28,6 +28,7 @@ from streams.choose import kernel, watches
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import GroupSlots, Program
 from streams.choose.tables import Tables, tables_of
+from streams.cli.work import spare_the_collector
 from streams.engine.avro_columns import ColumnDecoder
 from streams.engine.json_columns import TEXT, WHOLE, JsonColumns
 from streams.engine.records import Emission, Out, Record, columns_of
@@ -230,6 +231,7 @@ async def run(told: Told) -> None:
     service = attach(app, settings, stage, SignalLogic(told), outbox,
                      failed)
     await app.start()
+    spare_the_collector()
     await service.start()
     fault = await ended
     if fault is not None:
