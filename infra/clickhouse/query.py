@@ -161,7 +161,7 @@ class Query:
     def __init__(self, scope: Scope, terms: Terms, sql: str, default_format: str, *,
                  whole: bool, wholeness: Wholeness) -> None:
         self._scope, self._terms, self._whole = scope, terms, whole
-        self._wholeness, self._drops = wholeness, wholeness.begin()
+        self._wholeness, self._began_whole = wholeness, wholeness.begin()
         raw = sql.encode()
         self.verb = statement.verb(raw)
         self.output = statement.named_format(raw) or default_format or formats.DEFAULT
@@ -175,6 +175,7 @@ class Query:
 
     def begin(self) -> bytes:
         """Start it; the first bytes of its result. Raises ClickHouseError."""
+        self._wholeness.wait()
         self._scope.open(self._sql, inserts=False)
         streams = (self.verb in statement.STREAMABLE_VERBS and not self._whole
                    and formats.streamable(self.output, self._sql.encode(), self._terms.settings)
@@ -197,7 +198,7 @@ class Query:
     def _all(self) -> bytes:
         result = self._scope.connection.query(self._sql, self.output, params=self._terms.params)
         if self.verb == "INSERT" or self._inserts():
-            self._wholeness.check(self._drops)
+            self._wholeness.check(self._began_whole)
         self.tally.add(result)
         answer: bytes = result.bytes()
         self.tally.result_bytes = len(answer)
@@ -247,17 +248,18 @@ class Insert:
     def __init__(self, scope: Scope, head: statement.Insert, verdicts: Verdicts,
                  wholeness: Wholeness) -> None:
         self._scope, self._head, self._verdicts = scope, head, verdicts
-        self._wholeness, self._drops = wholeness, wholeness.begin()
+        self._wholeness, self._began_whole = wholeness, wholeness.begin()
         self._rows: Any = None
         self._began: Began = verdicts.begin()
         self.tally = Tally()
 
     def begin(self) -> None:
+        self._wholeness.wait()
+        self._guarded(self._open)
+
+    def _open(self) -> None:
         self._scope.open(self._head.head, inserts=True)
-        try:
-            self._rows = self._scope.connection.send_insert(self._head.head, self._head.format)
-        except Exception as fault:
-            raise from_engine(fault) from fault
+        self._rows = self._scope.connection.send_insert(self._head.head, self._head.format)
 
     def append(self, chunk: bytes) -> None:
         self._guarded(lambda: self._scope.connection.insert_append(self._rows, chunk))
@@ -266,8 +268,8 @@ class Insert:
         """Commit. Raises ClickHouseError, and then nothing was inserted from an open block."""
         self._guarded(self._commit)
         self._rows = None
-        self._verdicts.check(self._scope.connection, self._began)
-        self._wholeness.check(self._drops)
+        self._guarded(lambda: self._verdicts.check(self._scope.connection, self._began))
+        self._wholeness.check(self._began_whole)
 
     def _commit(self) -> None:
         result = self._scope.connection.insert_done(self._rows)
@@ -279,7 +281,8 @@ class Insert:
         try:
             step()
         except Exception as fault:
-            raise from_engine(fault) from fault
+            told = fault if isinstance(fault, ClickHouseError) else from_engine(fault)
+            raise self._wholeness.blame(self._began_whole, told) from fault
 
     def stop(self) -> None:
         """Drop the rows of an insert that was not done, and give the connection back."""

@@ -5,13 +5,16 @@ The engine itself goes on after a write that failed, so each test looks at every
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,39 @@ def test_rows_are_refused_before_the_disk_is_full_and_taken_when_space_is_back(
         assert holds(engine, {block})
 
 
+def test_what_others_take_from_the_disk_damages_nothing_that_was_acknowledged(
+        disk: Path) -> None:
+    """Another process takes the last byte and gives it back, again and again; there is no floor."""
+    over = threading.Event()
+
+    def filling() -> None:
+        with open(disk / "filler", "wb") as filler:
+            while not over.wait(0.01):
+                space = os.statvfs(disk)
+                with suppress(OSError):                  # the engine was quicker
+                    os.posix_fallocate(filler.fileno(), 0, max(1, space.f_bavail * space.f_frsize))
+                over.wait(0.004)
+                filler.truncate(0)
+
+    with serving(disk / "home", KAIROS_CLICKHOUSE_FREE_MB_MIN="2") as engine:
+        filler = threading.Thread(target=filling)
+        filler.start()
+        try:
+            codes: dict[int, str] = {}
+            while len(codes) < 80 and list(codes.values()).count("243") < 5:
+                codes[len(codes)] = insert(engine, len(codes))
+        finally:
+            over.set()
+            filler.join()
+        assert "243" in codes.values(), "the disk was never full: this proves nothing"
+        for block in [block for block, code in codes.items() if code]:
+            assert insert(engine, block) == "", "its token was not used up"
+        assert holds(engine, set(codes))
+        for block in codes:
+            assert insert(engine, block) == "", "a token that was used up is known"
+        assert holds(engine, set(codes))
+
+
 @contextmanager
 def cut_short(engine: ClickHouseProcess, file_bytes: int) -> Iterator[None]:
     """The system refuses to write more into any file of the engine, as a full disk does."""
@@ -128,6 +164,22 @@ def test_a_merge_that_was_cut_short_is_given_up_and_its_rows_are_kept(tmp_path: 
             assert insert(engine, 4) == ""
             assert holds(engine, {1, 2, 3, 4})
         assert "going back to the parts it was made of" in engine.log()
+
+
+def test_damage_that_nobody_saw_to_before_the_end_is_seen_to_at_the_next_start(
+        tmp_path: Path) -> None:
+    """Of a part of an insert that was never answered the token is free again."""
+    with serving(tmp_path / "home") as engine:
+        assert insert(engine, 1) == "" == insert(engine, 2)
+        path = Path(engine.sql("SELECT path FROM system.parts WHERE table = 'kept' AND active "
+                               "ORDER BY name DESC LIMIT 1"))
+        engine.signal(signal.SIGKILL)
+        os.truncate(path / "data.bin", 1000)
+        engine.start()
+        assert holds(engine, {1})
+        assert insert(engine, 1) == "" == insert(engine, 2)
+        assert holds(engine, {1, 2})
+        assert engine.sql("SELECT reason FROM system.detached_parts") == "broken"
 
 
 def test_inserts_at_the_same_time_are_each_in_or_refused(tmp_path: Path) -> None:
