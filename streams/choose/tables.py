@@ -95,9 +95,11 @@ class Tables:
 
     def _newest_ms(self) -> dict[int, int]:
         """{tenant's hash: newest event time heard of}."""
-        words = self.people.views.i64[np.fromiter(self.people.index, np.int64)]
-        return {tenant: int(words[words[:, TENANT] == tenant, NEWEST].max())
-                for tenant in np.unique(words[:, TENANT]).tolist() if tenant}
+        slots = np.fromiter(self.people.index, np.int64)
+        # Column by column: to take whole rows would copy all of them.
+        signs, heard = (self.people.views.i64[slots, word] for word in (TENANT, NEWEST))
+        return {tenant: int(heard[signs == tenant].max())
+                for tenant in np.unique(signs).tolist() if tenant}
 
     @property
     def dirty(self) -> bool:

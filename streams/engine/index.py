@@ -178,7 +178,9 @@ class Index:
             self._replace(places=np.full(_power_above(4 * (len(self) + slots)), _EMPTY, np.int32))
             _refill(self.arrays)
         if meta[USED] + key_bytes > len(self.arrays.arena):
-            arena = np.zeros(2 * (len(self.arrays.arena) + key_bytes), np.uint8)
+            # Twice what lives: keys come and go, and what went must not count.
+            live = int(self.arrays.sizes[self.arrays.sizes > 0].sum())
+            arena = np.zeros(2 * (live + key_bytes) + 1024, np.uint8)
             meta[USED] = _pack(self.arrays, arena)
             self._replace(arena=arena)
         return grew
