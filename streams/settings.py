@@ -95,6 +95,16 @@ class Settings(BaseSettings):
     future_minutes: int = Field(5, ge=0, le=1440, description="Events further in the future than "
                                 "this (against the wall clock) are refused as from_the_future.")
     event_bytes_max: int = Field(65536, ge=1024, le=1048576, description="Largest event, bytes.")
+    profile_events_per_s: int = Field(50, ge=0, le=100_000, description="Most events a second of "
+                                      "one person; what is beyond is refused as too_many. By the "
+                                      "broker's time; 0 means no limit.")
+    profile_events_burst: int = Field(1000, ge=1, le=1_000_000, description="Events of one person "
+                                      "that may come at once, where fewer came before.")
+    new_profiles_per_s: int = Field(200, ge=0, le=100_000, description="Most people a second who "
+                                    "are new to a tenant; the events of others are refused as "
+                                    "too_many_new. By the broker's time; 0 means no limit.")
+    new_profiles_burst: int = Field(100_000, ge=1, le=100_000_000, description="New people of a "
+                                    "tenant who may come at once, where fewer came before.")
     disk_free_mb_min: int = Field(1024, ge=64, description="Start is refused below this much free "
                                   "disk, MiB.")
 

@@ -1,6 +1,6 @@
 """Admit: from what apps told us to events that may be used, whose subjects are pseudonyms.
 
-    arrival -> subject -> gate -> dedup -> link, vault, traits -> events.admitted
+    arrival -> subject -> gate -> rates -> dedup -> link, vault, traits -> events.admitted
 
 One raw record ends in exactly one of: admitted, refused, duplicate, quarantined, control. Replay
 after a crash repeats what it emitted, with the same origins; a record whose subject's row already
@@ -17,6 +17,7 @@ from streams.admit import arrival, gate, identity, item_changes, records
 from streams.admit.clocks import Clocks, clocked
 from streams.admit.dedup import SeenIds, fingerprint
 from streams.admit.limits import AdmitLimits
+from streams.admit.rates import Rates
 from streams.engine.records import Out, Record
 from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
@@ -57,11 +58,14 @@ class AdmitLogic:
             return
         clocks, deposits = self._clocks(state), list[Deposit]()
         seen_ids = self._seen_ids(state)
+        rates = Rates(state.notes, self._limits, partitions=self._partitions)
         for record in batch:
             out.at(record)
+            rates.at(record.appended_ms)
             event = self._arrive(record, clocks, out)
             if event is not None:
-                _Visit(self, state, seen_ids, record, event, out, deposits).settle()
+                limits = None if clocks.is_event(event["tenant"]) else rates
+                _Visit(self, state, seen_ids, limits, record, event, out, deposits).settle()
         if deposits:
             self._vault.put_many(deposits)       # before any emission leaves: walk has not returned
         seen_ids.expire(appended_ms=batch[-1].appended_ms)
@@ -152,12 +156,17 @@ def labels(event: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Visit:
-    """One readable event on its way through gate, dedup and identity."""
+    """One readable event on its way through gate, rates, dedup and identity.
+
+    `rates`: None for a tenant that lives by the clock of its events. A history is replayed as fast
+    as the broker takes it, so the broker's time says nothing of how much its people did.
+    """
 
     def __init__(self, logic: AdmitLogic, state: PartitionState, seen_ids: SeenIds,
-                 record: Record, event: dict[str, Any], out: Out,
+                 rates: Rates | None, record: Record, event: dict[str, Any], out: Out,
                  deposits: list[Deposit]) -> None:
         self._logic, self._slab, self._seen_ids = logic, state.slab, seen_ids
+        self._rates = rates
         self._record, self._event, self._out = record, event, out
         self._deposits = deposits
         self._person, self._key = "", b""
@@ -175,7 +184,13 @@ class _Visit:
         if slot is not None and self._slab.has_seen(slot, 0, self._record.offset):
             return                                # emitted in full before the crash
         pair = identity.pair(self._event, self._logic._pseudonyms)
+        if slot is None and not self._may_come(pair):
+            self._turn_away()
+            return
         allowed = self._pass_gate(pair)
+        if not self._has_room():
+            self._refuse_one_too_many()
+            return
         self._receive(allowed)
         if allowed == 0:
             self._refuse("no_consent", field="consent", detail="no purpose is allowed for this "
@@ -197,6 +212,36 @@ class _Visit:
         slot = self._slab.slot(self._key)
         self._slab.tails[slot].update(changes)
         self._slab.stamp(slot, 0, self._record.offset)
+
+    def _may_come(self, pair: identity.Pair | None) -> bool:
+        """For somebody without a row: False when the event would make one and there are too many.
+
+        Known elsewhere is new here: a book of everyone's words that runs ahead of a replay must not
+        decide who is new.
+        """
+        if self._rates is None or not (pair is not None or self._event["consent"]):
+            return True
+        return self._rates.take_newcomer(self._event["tenant"])
+
+    def _turn_away(self) -> None:
+        """One new person too many: nothing is kept of them, but a no that is said goes out."""
+        if self._event["event_type"] == "consent" or gate.origin(self._event) != "event":
+            self._publish([claim for claim in gate.claims(self._event) if not claim[1]])
+        limits = self._logic._limits
+        self._refuse("too_many_new", detail=f"more than {limits.newcomer_rate} new people a second "
+                     f"and {limits.newcomer_burst} at once came to this tenant; send it again "
+                     "later, or raise KAIROS_NEW_PROFILES_PER_S or KAIROS_NEW_PROFILES_BURST")
+
+    def _has_room(self) -> bool:
+        return self._rates is None or self._rates.take_event(self._person,
+                                                             self._event["event_type"])
+
+    def _refuse_one_too_many(self) -> None:
+        limits = self._logic._limits
+        self._refuse("too_many", detail=f"more than {limits.profile_rate} events a second and "
+                     f"{limits.profile_burst} at once came of this person; is it a bot? Else send "
+                     "it again later, or raise KAIROS_PROFILE_EVENTS_PER_S or "
+                     "KAIROS_PROFILE_EVENTS_BURST")
 
     def _pass_gate(self, pair: identity.Pair | None) -> int:
         """Hear what is said, publish what is news; returns the purposes allowed."""

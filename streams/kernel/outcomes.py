@@ -54,6 +54,8 @@ REASONS: Final[dict[str, str]] = {
     "too_late": "older than the limit against its tenant's clock",
     "wall_clocked": "a clock event for a tenant whose playbooks live by the wall clock",
     "from_the_future": "later than the wall clock allows",
+    "too_many": "more events of one person than the limit leaves room for",
+    "too_many_new": "more people new to the tenant than the limit leaves room for",
     # admit, choose: finished
     "duplicate": "an event with this id was admitted within the window",
     # admit: control

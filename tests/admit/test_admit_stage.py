@@ -151,7 +151,8 @@ def test_a_refused_or_quarantined_event_can_be_mended_and_sent_again(world: Worl
 
 
 def test_ids_are_forgotten_behind_the_window_and_beyond_the_maximum(tmp_path: Path) -> None:
-    world = World(tmp_path, limits=AdmitLimits(dedup_ms=HOUR_MS, ids_max=2000))
+    world = World(tmp_path, limits=AdmitLimits(dedup_ms=HOUR_MS, ids_max=2000,
+                                               profile_rate=0))
     world.send(*(event(f"a{n}") for n in range(1500)))
     rows = [key for key in world.state.slab if key.startswith(b"d:")]
     assert len(rows) == 2
