@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.signal import workloads as w
 from bench.signal.data import AVRO_SCHEMA
+from bench.signal.json_columns import TEXT, WHOLE, JsonColumns
 from streams import pipeline
 from streams.adapters.producing import Outbox
 from streams.app import Worker, attach
@@ -30,7 +31,6 @@ from streams.choose.program import GroupSlots, Program
 from streams.choose.tables import Tables, tables_of
 from streams.cli.work import spare_the_collector
 from streams.engine.avro_columns import ColumnDecoder
-from streams.engine.json_columns import TEXT, WHOLE, JsonColumns
 from streams.engine.records import Emission, Out, Record, columns_of
 from streams.engine.stage import PartitionState
 from streams.kernel.purposes import PERSONALISE
