@@ -16,6 +16,7 @@ from typing import Any
 
 import fastavro
 
+from schemas.encoding import UNFIT, Encode, encoder
 from schemas.framing import MAGIC_SINGLE_OBJECT
 
 HERE = Path(__file__).resolve().parent
@@ -45,6 +46,10 @@ class Contract:
     def fields(self) -> dict[str, dict[str, Any]]:
         return {field["name"]: field for field in self.source["fields"]}
 
+    @cached_property
+    def _fast(self) -> Encode | None:
+        return encoder(self.source, self.prefix)
+
     def encode_body(self, record: dict[str, Any]) -> bytes:
         """The bare Avro binary of `record`, without a frame."""
         out = io.BytesIO()
@@ -56,6 +61,15 @@ class Contract:
 
         Raises ValueError or TypeError when a field is missing or has the wrong type.
         """
+        if self._fast is not None:
+            try:
+                return self._fast(record)
+            except UNFIT:
+                pass
+        return self.encode_plainly(record)
+
+    def encode_plainly(self, record: dict[str, Any]) -> bytes:
+        """`encode` by fastavro alone."""
         out = io.BytesIO()
         out.write(self.prefix)
         fastavro.schemaless_writer(out, self.parsed, record)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from admit_world import ALL, NOW_MS, PSEUDONYMS, World, event, new_state, outcomes, person, read
 from admit_world import record as a_record
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.adapters.vault import SqliteVault
@@ -49,6 +49,7 @@ STEPS = st.lists(st.tuples(
     st.sampled_from(["page_view", "purchase", "consent", "message_opened"]), st.booleans()))
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_a_bucket_is_the_textbooks_however_often_it_is_saved(
         steps: list[tuple[int, str, str, bool]]) -> None:
