@@ -157,7 +157,7 @@ def logics(side: SideInputs) -> list[StageLogic]:
     """The stages as the workers build them, but for vault and channel."""
     everybody, playbooks = Everybody(), ActivePlaybooks(loading.from_yaml)
     return [AdmitLogic(side, Pseudonyms(_KEY), everybody, partitions=1),
-            ChooseLogic(side, compiled(), playbooks.of),
+            ChooseLogic(side, compiled(), playbooks.of, members_min=20),
             compose_logic(Settings.model_validate({}), side),
             DeliverLogic(side, everybody, {"email": everybody}, DeliverParams(
                 _KEY, "https://shop.example", "Shop <hello@shop.example>")),

@@ -73,7 +73,8 @@ def _admit(deps: Deps) -> StageLogic:
 
 
 def _choose(deps: Deps) -> StageLogic:
-    return ChooseLogic(deps.side, compiled(deps.settings.definitions), deps.playbooks_of)
+    return ChooseLogic(deps.side, compiled(deps.settings.definitions), deps.playbooks_of,
+                       members_min=deps.settings.segment_members_min)
 
 
 def _deliver(deps: Deps) -> StageLogic:

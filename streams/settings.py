@@ -105,6 +105,9 @@ class Settings(BaseSettings):
                                     "too_many_new. By the broker's time; 0 means no limit.")
     new_profiles_burst: int = Field(100_000, ge=1, le=100_000_000, description="New people of a "
                                     "tenant who may come at once, where fewer came before.")
+    segment_members_min: int = Field(20, ge=1, le=100_000, description="A segment of fewer people "
+                                     "than this is not used to choose or to write messages, and "
+                                     "its size is not shown.")
     disk_free_mb_min: int = Field(1024, ge=64, description="Start is refused below this much free "
                                   "disk, MiB.")
 

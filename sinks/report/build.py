@@ -23,15 +23,17 @@ PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "re
 
 
 def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,
-          worlds: frozenset[str] = frozenset(), drift_sql: str = "") -> dict[str, Any]:
+          members_min: int, worlds: frozenset[str] = frozenset(),
+          drift_sql: str = "") -> dict[str, Any]:
     """The whole report.
 
     produced   records ever produced to events.raw by Kafka's own count; None when nobody asked
     truths     {world: {"lift", "how", ...}} of worlds whose maker knows the true effect
+    members_min   segments of fewer people have no size
     worlds     only these; empty means all. The accounting is always of everything.
     drift_sql  counts the features anew, see `sinks.report.drift`; '' leaves that part empty
     """
-    answers = Answers(ask, worlds)
+    answers = Answers(ask, {"k_min": members_min}, worlds)
     drifts = [row for row in (ask(drift_sql, {}) if drift_sql else [])
               if not worlds or row["world"] in worlds]
     units = answers.rows("units")
@@ -40,6 +42,7 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
     throughput = answers.rows("throughput")[0]
     return {
         "generated_at": show_moment(generated_ms),
+        "segment_members_min": members_min,
         "accounting": accounting(answers.of_all("accounting"), produced),
         "worlds": {world: _world(answers, world, [u for u in units if u["world"] == world],
                                  truths.get(world), drift.by_world(drifts)) for world in found},

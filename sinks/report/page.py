@@ -14,7 +14,6 @@ from markupsafe import Markup
 from sinks.report import charts
 from sinks.report.charts import Bar, Line, Span, number_text
 from sinks.report.drift import sentence
-from sinks.report.queries import K_MIN
 from sinks.report.words import (
     DRIFT_COLUMNS,
     amount,
@@ -165,7 +164,8 @@ def _people(report: Report) -> Iterable[Section]:
     yield Section(
         "What was known: features and segments",
         "How many decisions knew a feature, and how old that was at the median; segment sizes. "
-        f"Segments of fewer than {K_MIN} people are not shown.", ["features", "segments"], [],
+        f"Segments of fewer than {report['segment_members_min']} people are not shown.",
+        ["features", "segments"], [],
         [Table(("world", "feature", "known", "of decisions", "coverage", "median age"),
                rows_of(worlds, "features", "feature", "known", "decisions",
                        ("coverage", share), ("age_ms_p50", _either_duration)), 4),

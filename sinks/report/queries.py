@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 HERE: Final = Path(__file__).resolve().parent / "sql"
-K_MIN: Final = 20       # segments of fewer people are not shown (notes on k-anonymity: floor 20)
 
 Row = dict[str, Any]
 Ask = Callable[[str, Mapping[str, Any]], list[Row]]
@@ -28,11 +27,14 @@ def names() -> list[str]:
 
 @dataclass(slots=True)
 class Answers:
-    """Asks each question once; `worlds` limits the answers to these tenants, empty means all."""
+    """Asks each question once; `worlds` limits the answers to these tenants, empty means all.
+
+    parameters   k_min: segments of fewer people have no size
+    """
 
     ask: Ask
+    parameters: Mapping[str, Any]
     worlds: frozenset[str] = frozenset()
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"k_min": K_MIN})
     _rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def rows(self, name: str) -> list[Row]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sinks.report.charts import number_text
-from sinks.report.queries import K_MIN
 
 NOTHING = "–"
 Show = Callable[[Any], str]
@@ -47,7 +46,7 @@ def usd(value: float) -> str:
 
 def few(people: int | None) -> str:
     """A number of people; None is one too small to be shown."""
-    return f"fewer than {K_MIN}" if people is None else number_text(people)
+    return "too few to show" if people is None else number_text(people)
 
 
 def amount(count: float, noun: str) -> str:

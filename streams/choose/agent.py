@@ -24,14 +24,19 @@ from streams.playbooks.model import Playbook
 
 
 class ChooseLogic:
-    """The choose stage. `playbooks_of(side, tenant)` gives the active playbooks of a tenant."""
+    """The choose stage. `playbooks_of(side, tenant)` gives the active playbooks of a tenant.
+
+    members_min   people that a segment must have before it is used, see `deciding.Voice`
+    """
 
     name = "choose"
     topics = (pipeline.ADMITTED,)
 
     def __init__(self, side: SideInputs, program: Program,
-                 playbooks_of: Callable[[SideInputs, str], Sequence[Playbook]]) -> None:
+                 playbooks_of: Callable[[SideInputs, str], Sequence[Playbook]], *,
+                 members_min: int) -> None:
         self._side, self._program, self._playbooks_of = side, program, playbooks_of
+        self._members_min = members_min
         self._groups: dict[int, tuple[Tables, GroupSlots]] = {}
 
     def make_slab(self) -> Tables:
@@ -40,7 +45,8 @@ class ChooseLogic:
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Take events and watermarks in the order of the log."""
         groups = self.groups_of(state)
-        Walk(self._program, self._side, self._playbooks_of, state, groups, out).go(batch)
+        Walk(self._program, self._side, self._playbooks_of, state, groups, out,
+             members_min=self._members_min).go(batch)
 
     def recovered(self, state: PartitionState) -> None:
         """Count the segments anew, and arm a timer for every row that waits for one."""

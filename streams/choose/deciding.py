@@ -16,14 +16,24 @@ from streams.playbooks.model import Playbook
 
 
 class Voice:
-    """Speaks for the people in `tables` into `out`."""
+    """Speaks for the people in `tables` into `out`.
 
-    def __init__(self, program: Program, side: SideInputs, tables: Tables, out: Out) -> None:
+    members_min   smaller segments decide nothing about what is said, and are not named: who is in
+                  one could be known by it. Membership itself, and rules that ask for it, stay
+    """
+
+    def __init__(self, program: Program, side: SideInputs, tables: Tables, out: Out, *,
+                 members_min: int) -> None:
         self._program, self._side, self._tables, self._out = program, side, tables, out
-        self._people = tables.people
+        self._people, self._members_min = tables.people, members_min
 
     def _members(self, slot: int) -> list[str]:
         return self._program.names(int(self._people.views.i64[slot, MASK]))
+
+    def _usable(self, slot: int, tenant: str) -> list[str]:
+        """The person's segments that are large enough over all partitions, most telling first."""
+        return [name for name in self._members(slot)
+                if self._side.members(tenant, name) >= self._members_min]
 
     def person(self, slot: int, at_ms: int) -> Person:
         members = self._members(slot)
@@ -44,13 +54,14 @@ class Voice:
                                  tenant=tenant, event_id=moment.event_id, profile_id=profile_id,
                                  playbook=moment.playbook.name, event_ms=moment.moment_ms)
                 continue
-            cell = segments.cell_of(self._members(slot))
+            usable = self._usable(slot, tenant)
+            cell = segments.cell_of(usable)
             chosen = decision.decide(moment, profile_id, cell=cell,
                                      in_cell=self._counts(moment.playbook, cell),
                                      overall=self._counts(moment.playbook, "*"),
                                      held_as=self._people.tail(slot).get(handing.HELD_AS, 1.0))
             decision.remember(said, moment)
-            self._emit(slot, profile_id, chosen, cell, purposes)
+            self._emit(slot, profile_id, chosen, usable, purposes)
             spoken = True
 
     def _purposes(self, slot: int, profile_id: str) -> int:
@@ -69,8 +80,8 @@ class Voice:
                 total[arm] = (trials + counts["trials"], successes + counts["successes"])
         return total
 
-    def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen, cell: str,
-              purposes: int) -> None:
+    def _emit(self, slot: int, profile_id: str, chosen: decision.Chosen,
+              usable: list[str], purposes: int) -> None:
         moment, playbook = chosen.moment, chosen.moment.playbook
         features = self._program.snapshot(self._tables, self._people, slot, moment.moment_ms)
         self._out.emit(pipeline.DECISIONS, profile_id, {
@@ -85,8 +96,8 @@ class Voice:
             "propensity": chosen.propensities[chosen.arm],
             "propensities_json": orjson.dumps(chosen.propensities).decode(),
             "holdout_probability": playbook.holdout,
-            "policy_version": f"{chosen.cell}-{chosen.evidence_count}", "segment": cell,
-            "segments_json": orjson.dumps(self._members(slot)).decode(),
+            "policy_version": f"{chosen.cell}-{chosen.evidence_count}",
+            "segment": segments.cell_of(usable), "segments_json": orjson.dumps(usable).decode(),
             "features_json": orjson.dumps(features).decode(),
             "evidence_json": orjson.dumps(moment.evidence).decode(),
             "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import uint64
 
 from streams.choose.features import layout
 from streams.choose.features.layout import EVER_MS
@@ -145,17 +146,17 @@ def _listens(interests, tenant, event_type, reads, u8, u16, i64, slot, at_ms):
             continue
         r = table[k, 2]
         if r < 0 or rule_holds(interests.steps, interests.numbers, starts[r], starts[r + 1], reads,
-                               u8, u16, i64, slot, at_ms, i64[slot, _MASK]):
+                               u8, u16, i64, slot, at_ms, i64[slot, _MASK], uint64(0)):
             return True
     return False
 
 
 @compiled
-def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms):
+def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
     """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
     i64[slot, _FLAGS] |= _STATED
     i64[slot, _MASK] = members_mask(rules.starts, rules.steps, rules.numbers, reads, u8, u16, i64,
-                                    slot, at_ms)
+                                    slot, at_ms, who)
     moment = next_change(reads, u8, u16, i64, slot, rules.watched, rules.crossings, at_ms)
     if moment == EVER_MS or 0 < armed[slot] <= moment:
         return 0
@@ -220,7 +221,9 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     # Neither the event nor the time that passed can have moved the person: then they stay.
     before = i64[slot, _MASK]
     if person.decides[t] or 0 < v.armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED:
-        results.armed_ms[n] = _restate(segments, person.reads, u8, u16, i64, v.armed, slot, now_ms)
+        who = hash64(raw, numbers[n, f.profile_id], sizes[n, f.profile_id])
+        results.armed_ms[n] = _restate(segments, person.reads, u8, u16, i64, v.armed, slot, now_ms,
+                                       who)
     mask = i64[slot, _MASK]
     results.before[n], results.after[n] = before, mask
     if mask:
@@ -285,14 +288,17 @@ def single_items(raw, numbers, sizes, item_field, items, first, last):
 
 
 @compiled
-def regroup(person, v, slot, segments, at_ms):
-    """(segments before, after) of one person whom time alone may have moved; the row is changed."""
+def regroup(person, v, slot, segments, at_ms, who):
+    """(segments before, after) of one person whom time alone may have moved; the row is changed.
+
+    who   hash of the person's id
+    """
     i64 = v.i64
     i64[slot, _FLAGS] |= _STATED
     before = i64[slot, _MASK]
     i64[slot, _MASK] = members_mask(segments.starts, segments.steps, segments.numbers,
                                     person.reads, v.u8, v.u16, i64, slot,
-                                    max(at_ms, i64[slot, _NEWEST]))
+                                    max(at_ms, i64[slot, _NEWEST]), who)
     return before, i64[slot, _MASK]
 
 

@@ -27,11 +27,12 @@ class SegmentSpec:
     rule: Condition
 
 
-def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None]) -> list[str]:
-    """Names of the segments that hold, in the order they are declared."""
+def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None],
+               place: Callable[[str], float | None] = lambda bucket: None) -> list[str]:
+    """Names of the segments that hold, in the order they are declared; `place`: of buckets."""
     found: list[str] = []
     for spec in specs:
-        if holds(spec.rule, feature, found.__contains__):
+        if holds(spec.rule, feature, found.__contains__, place):
             found.append(spec.name)
     return found
 

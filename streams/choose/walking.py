@@ -35,13 +35,14 @@ class Walk:
     """One walk over a batch. Holds nothing that outlives it."""
 
     def __init__(self, program: Program, side: SideInputs, playbooks_of: PlaybooksOf,
-                 state: PartitionState, groups: GroupSlots, out: Out) -> None:
+                 state: PartitionState, groups: GroupSlots, out: Out, *,
+                 members_min: int) -> None:
         self._program, self._side, self._playbooks_of = program, side, playbooks_of
         self._state, self._groups, self._out = state, groups, out
         self._tables = tables_of(state)
         self._people = self._tables.people
         self._upstream = state.watermarks.upstream
-        self._voice = Voice(program, side, self._tables, out)
+        self._voice = Voice(program, side, self._tables, out, members_min=members_min)
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
     def go(self, records: Sequence[Record]) -> None:
@@ -214,7 +215,7 @@ class Walk:
         handing.take_in(self._program.people, self._people, slot, row)
         self._tables.care(slot, cared, self._cared(slot))
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
-                                       self._program.moving, 0)
+                                       self._program.moving, 0, self._hash_of(slot))
         at_ms = int(self._people.views.i64[slot, NEWEST])
         self._tell_changes(slot, person, at_ms, "merge", int(before), int(after))
         self._keep(slot, self._people.tail(slot).get("w", {}))
@@ -282,7 +283,7 @@ class Walk:
         """
         profile_id = self._people.key(slot).decode()
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
-                                       self._program.moving, due_ms)
+                                       self._program.moving, due_ms, self._hash_of(slot))
         at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
         changes = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
         kept = self._people.tails.get(slot, {}).get("w", {})
@@ -297,6 +298,10 @@ class Walk:
         for moment_ms in sorted({m.moment_ms for m in moments}):
             self._voice.decide(slot, tenant, profile_id,
                          [m for m in moments if m.moment_ms == moment_ms])
+
+    def _hash_of(self, slot: int) -> np.uint64:
+        """Hash of the person's id, by which random buckets are filled."""
+        return self._people.index.arrays.hashes[slot]
 
     def _arm(self, slot: int, tenant: str, *, after_ms: int) -> None:
         """Wake the person again at the next moment after `after_ms` that may matter."""

@@ -48,7 +48,9 @@ def report(as_json: bool, as_html: bool, worlds: tuple[str, ...], out: Path | No
 def make(settings: Settings, worlds: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Ask ClickHouse and Kafka. Raises UnreachableError when ClickHouse does not answer."""
     made = build(reader(settings), produced=_produced(settings), truths=truths(settings),
-                 generated_ms=WallClock().now_ms(), worlds=worlds, drift_sql=question(settings))
+                 generated_ms=WallClock().now_ms(),
+                 members_min=settings.segment_members_min, worlds=worlds,
+                 drift_sql=question(settings))
     unknown = worlds - set(made["worlds"])
     if unknown:
         known = sorted(set(made["accounting"]["by_world"]) - {"(unreadable)"})

@@ -150,7 +150,7 @@ async def _walk(raw: list[Record], side: SideInputs) -> list[Leg]:
     playbooks = ActivePlaybooks(loading.from_yaml)
     logics: list[StageLogic] = [
         AdmitLogic(side, Pseudonyms(_KEY), _Vault(), partitions=1),
-        ChooseLogic(side, compiled(), playbooks.of),
+        ChooseLogic(side, compiled(), playbooks.of, members_min=0),
         compose_logic(configuration.load(), side)]
     legs, records = list[Leg](), raw
     for logic in logics:

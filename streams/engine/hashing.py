@@ -18,7 +18,7 @@ _K2 = np.uint64(0xC4CEB9FE1A85EC53)
 
 
 @compiled
-def _mix(h):
+def mix(h):
     """MurmurHash3's 64-bit finaliser (Appleby, public domain)."""
     h ^= h >> uint64(33)
     h *= _K1
@@ -36,7 +36,7 @@ def hash64(raw, start, size):
         word = uint64(0)
         for i in range(8):
             word |= uint64(raw[at + i]) << uint64(8 * i)
-        h = _mix(h ^ word)
+        h = mix(h ^ word)
         at += 8
     word = uint64(0)
     shift = uint64(0)
@@ -44,7 +44,7 @@ def hash64(raw, start, size):
         word |= uint64(raw[at]) << shift
         shift += uint64(8)
         at += 1
-    h = _mix(h ^ word ^ _SEED)
+    h = mix(h ^ word ^ _SEED)
     return h if h != uint64(0) else uint64(1)
 
 

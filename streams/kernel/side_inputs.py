@@ -73,6 +73,12 @@ class SideInputs:
     policies: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = field(default_factory=dict)
     rolls: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
     version: int = 0
+    _members: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def members(self, tenant: str, segment: str) -> int:
+        """How many people are in a segment by the newest word of every partition of choose; 0 when
+        none has said anything yet."""
+        return self._members.get((tenant, segment), 0)
 
     def take(self, topic: str, record: Mapping[str, Any]) -> None:
         """Apply one decoded record of a control topic."""
@@ -91,4 +97,8 @@ class SideInputs:
             self.policies[cell] = {**self.policies.get(cell, {}),
                                    record["partition"]: dict(record)}
         elif topic == "segments.rolled":
-            self.rolls[record["tenant"], record["segment"], record["partition"]] = dict(record)
+            share = (record["tenant"], record["segment"], record["partition"])
+            standing = self.rolls.get(share, {"members": 0})
+            self._members[share[:2]] = (self.members(*share[:2]) + record["members"]
+                                        - standing["members"])
+            self.rolls[share] = dict(record)

@@ -2,23 +2,28 @@
 
     {feature: spend_30d, at_least: 200}     {segment: vip}
     {all: [...]}   {any: [...]}   {not: ...}
+
+and in segments.yml only, a random share of people: {bucket: {name: spring, from: 0, to: 20}}
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
 from streams.playbooks.model import Condition
 
+_BUCKET_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 COMPARES = ("at_least", "at_most", "above", "below", "equals", "every")
 _SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "=",
           "every": "a multiple of"}
 
 
 def parse_condition(body: Any, *, features: Collection[str] | None,
-                    segments: Collection[str] | None) -> Condition:
-    """The tree of `body`. None for `features` or `segments` accepts any name.
+                    segments: Collection[str] | None, buckets: bool = False) -> Condition:
+    """The tree of `body`. None for `features` or `segments` accepts any name; `buckets`: whether
+    random buckets may be asked for.
 
     Raises ValueError with a sentence that names the key at fault and what it takes.
     """
@@ -29,13 +34,19 @@ def parse_condition(body: Any, *, features: Collection[str] | None,
         if op in body:
             if set(body) != {op} or not isinstance(body[op], list) or not body[op]:
                 raise ValueError(f"'{op}' stands alone and takes a list of conditions")
-            return Condition(op, tuple(parse_condition(part, features=features, segments=segments)
-                                       for part in body[op]))
+            return Condition(op, tuple(
+                parse_condition(part, features=features, segments=segments, buckets=buckets)
+                for part in body[op]))
     if "not" in body:
         if set(body) != {"not"}:
             raise ValueError("'not' stands alone and takes one condition")
         return Condition("not", (parse_condition(body["not"], features=features,
-                                                 segments=segments),))
+                                                 segments=segments, buckets=buckets),))
+    if "bucket" in body and buckets:
+        return _bucket(body)
+    if "bucket" in body:
+        raise ValueError("only segments.yml asks for a bucket: declare a segment of it there, and "
+                         "ask for {segment: NAME}")
     if "segment" in body:
         return _segment(body, segments)
     if "feature" in body:
@@ -63,23 +74,49 @@ def _feature(body: dict[str, Any], known: Collection[str] | None) -> Condition:
                      number=float(number))
 
 
+def _bucket(body: dict[str, Any]) -> Condition:
+    """`from` and `to` as two comparisons of the person's place in the bucket."""
+    asked = body["bucket"]
+    if set(body) != {"bucket"} or not isinstance(asked, dict) or set(asked) != {
+            "name", "from", "to"}:
+        raise ValueError("'bucket' stands alone and takes {name: NAME, from: 0, to: 20}, in "
+                         "percent")
+    name, ends = asked["name"], (asked["from"], asked["to"])
+    if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
+        raise ValueError(f"a bucket's name has lower-case letters, digits and _, at most 60; not "
+                         f"{name!r}")
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+        raise ValueError(f"'from' and 'to' of a bucket are percent, not {ends[0]!r} and "
+                         f"{ends[1]!r}")
+    if not 0 <= ends[0] < ends[1] <= 100:
+        raise ValueError(f"a bucket goes from 0 up to 100 percent, not from {ends[0]:g} to "
+                         f"{ends[1]:g}")
+    return Condition("all", (
+        Condition("bucket", name=name, compare="at_least", number=float(ends[0])),
+        Condition("bucket", name=name, compare="below", number=float(ends[1]))))
+
+
 def _check_known(kind: str, name: Any, known: Collection[str] | None) -> None:
     if known is not None and name not in known:
         raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(sorted(known))}")
 
 
 def holds(condition: Condition, feature: Callable[[str], float | None],
-          in_segment: Callable[[str], bool]) -> bool:
-    """The truth of `condition`. A feature without a value makes its own test false."""
+          in_segment: Callable[[str], bool],
+          place: Callable[[str], float | None] = lambda bucket: None) -> bool:
+    """The truth of `condition`. A feature without a value makes its own test false.
+
+    place   where the person stands in a bucket, at least 0 and below 100
+    """
     if condition.op == "all":
-        return all(holds(part, feature, in_segment) for part in condition.parts)
+        return all(holds(part, feature, in_segment, place) for part in condition.parts)
     if condition.op == "any":
-        return any(holds(part, feature, in_segment) for part in condition.parts)
+        return any(holds(part, feature, in_segment, place) for part in condition.parts)
     if condition.op == "not":
-        return not holds(condition.parts[0], feature, in_segment)
+        return not holds(condition.parts[0], feature, in_segment, place)
     if condition.op == "segment":
         return in_segment(condition.name)
-    value = feature(condition.name)
+    value = place(condition.name) if condition.op == "bucket" else feature(condition.name)
     return value is not None and _compare(condition.compare, value, condition.number)
 
 
@@ -117,6 +154,8 @@ def show_condition(condition: Condition) -> str:
         return f"in {condition.name}"
     if condition.op == "feature":
         return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
+    if condition.op == "bucket":
+        return f"bucket {condition.name} {_SIGNS[condition.compare]} {condition.number:g} %"
     if condition.op == "not":
         return f"not ({show_condition(condition.parts[0])})"
     word = " and " if condition.op == "all" else " or "

@@ -42,7 +42,7 @@ def rows_on(settings: Settings) -> dict[str, dict[str, float | None]]:
     """{profile id: feature values} from the changelog, as a recovering worker would read them."""
     at_ms, found = START + 60 * DAY_MS, {}
     program = compiled()
-    logic = ChooseLogic(SideInputs(), program, lambda side, tenant: ())
+    logic = ChooseLogic(SideInputs(), program, lambda side, tenant: (), members_min=0)
     for partition in range(settings.partitions):
         tables = recovered(settings, logic, partition).slab
         for key in tables:

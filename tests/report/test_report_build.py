@@ -49,7 +49,7 @@ def ask(clickhouse: Settings, sample: Sample) -> Iterator[Ask]:
 
 @pytest.fixture(scope="module")
 def report(ask: Ask, sample: Sample) -> dict[str, Any]:
-    return build(ask, produced=sample.raw_count, generated_ms=START_MS,
+    return build(ask, produced=sample.raw_count, generated_ms=START_MS, members_min=20,
                  truths={"storefront": {"lift": LIFT, "units": 1, "how": "by construction"}})
 
 
@@ -64,7 +64,8 @@ def test_every_record_has_exactly_one_outcome(report: dict[str, Any], sample: Sa
 
 
 def test_a_record_without_an_outcome_shows(ask: Ask, sample: Sample) -> None:
-    found = build(ask, produced=sample.raw_count + 9, truths={}, generated_ms=0)["accounting"]
+    found = build(ask, produced=sample.raw_count + 9, truths={}, generated_ms=0,
+                  members_min=20)["accounting"]
     assert found["unaccounted"] == 9 and not found["holds"]
 
 
@@ -156,15 +157,16 @@ def test_an_empty_database_makes_a_report_too() -> None:
         empty = {"events": 0, "busy_s": 0, "events_per_s": 0.0}
         return [empty] if "busy_s" in sql else []
 
-    found = build(nothing, produced=0, truths={}, generated_ms=START_MS)
+    found = build(nothing, produced=0, truths={}, generated_ms=START_MS, members_min=20)
     assert found["accounting"]["holds"] and found["worlds"] == {}
     assert found["latency_ms"]["p50"] is None and found["usd_per_thousand_messages"] is None
     assert "<h1>" in page.render(found)
 
 
 def test_only_the_worlds_asked_for(ask: Ask) -> None:
-    found = build(ask, produced=None, truths={}, generated_ms=0, worlds=frozenset({"retail"}))
-    everything = build(ask, produced=None, truths={}, generated_ms=0)
+    found = build(ask, produced=None, truths={}, generated_ms=0, members_min=20,
+                  worlds=frozenset({"retail"}))
+    everything = build(ask, produced=None, truths={}, generated_ms=0, members_min=20)
     assert found["accounting"] == everything["accounting"] and found["accounting"]["holds"]
     assert list(found["worlds"]) == ["retail"]
     assert found["accounting"]["by_world"].keys() >= {"retail"}

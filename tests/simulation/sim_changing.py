@@ -46,7 +46,8 @@ def programs() -> tuple[Program, Program]:
 
 
 def logic(program: Program | None = None) -> ChooseLogic:
-    return ChooseLogic(SideInputs(), program or programs()[0], lambda side, tenant: PLAYBOOKS)
+    return ChooseLogic(SideInputs(), program or programs()[0], lambda side, tenant: PLAYBOOKS,
+                       members_min=0)
 
 
 class Changing(sim.World):

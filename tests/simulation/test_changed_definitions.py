@@ -125,7 +125,7 @@ def changed() -> tuple[SegmentSpec, ...]:
 
 def logic(segments: tuple[SegmentSpec, ...]) -> ChooseLogic:
     return ChooseLogic(SideInputs(), Program(SHIPPED.features, segments),
-                       lambda side, tenant: PLAYBOOKS)
+                       lambda side, tenant: PLAYBOOKS, members_min=0)
 
 
 def halves(seed: int) -> tuple[Broker, list[tuple[bytes, bytes | None]]]:
@@ -223,7 +223,8 @@ def test_a_visitor_handed_over_around_the_change_is_counted_once_as_the_person()
         drive(broker, logic(SHIPPED.segments), 0, batch=1, checkpoint_every=1)
         broker.fuse = 10**9
         broker.logs[pipeline.ADMITTED, 0] += late
-        lane = drive(broker, ChooseLogic(SideInputs(), program, lambda side, tenant: ()), 0)
+        lane = drive(broker, ChooseLogic(SideInputs(), program, lambda side, tenant: (),
+                                         members_min=0), 0)
         assert lane is not None
         people = lane.state.slab.people
         slot = people.find(PERSON.encode())

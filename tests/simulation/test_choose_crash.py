@@ -36,7 +36,7 @@ PLAYBOOKS = (
 
 
 def logic() -> ChooseLogic:
-    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS)
+    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS, members_min=0)
 
 
 def event(dice: random.Random, number: int, at_ms: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ HEADER_BYTES = 16 + 8 * 8 + 8 * 16          # of the encoding, of the row, recen
 
 def logic(*, holdout: float = 0.0) -> ChooseLogic:
     playbooks = tuple(replace(p, holdout=holdout) for p in PLAYBOOKS)
-    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: playbooks)
+    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: playbooks, members_min=0)
 
 
 def event(number: int, profile: str, kind: str, at_ms: int, **fields: Any) -> tuple[bytes, bytes]:

@@ -48,7 +48,7 @@ PLAYBOOKS = tuple(replace(mill.playbook(name, trigger), expires_ms=5 * DAY_MS)
 
 
 def logic() -> ChooseLogic:
-    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS)
+    return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: PLAYBOOKS, members_min=0)
 
 
 def world(seed: int) -> Broker:

@@ -155,7 +155,7 @@ def _segments(path: Path, features: set[str],
     for name, body in bodies.items():
         try:
             rule = parse_condition(body.plain(), features=features,
-                                   segments={spec.name for spec in found})
+                                   segments={spec.name for spec in found}, buckets=True)
             found.append(SegmentSpec(name, rule))
         except ValueError as fault:
             faults += _told(path, [Fault(body.line, f"segments.{name}: {fault}",

@@ -60,7 +60,7 @@ class Rule:
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         try:
-            parse_condition(spot.plain(), features=None, segments=None)
+            parse_condition(spot.plain(), features=None, segments=None, buckets=True)
         except ValueError as fault:
             yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
 

@@ -12,20 +12,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
-from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, Layout
+from streams.choose.features.buckets import place_of
+from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
 from streams.choose.features.reading import read
 from streams.engine.compiling import compiled
+from streams.engine.hashing import signed_hash
 from streams.kernel.errors import KairosError
 from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF = range(7)
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET = range(8)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature or segment; compare).
+    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment or hash
+    of a bucket's name; compare).
 
     numbers     what a step compares with
     watched     features that decide (of a ratio: its parts)
@@ -71,6 +74,8 @@ def _emit(rule: Condition, layout: Layout, segments: list[str],
     if rule.op == "feature":
         steps.append((_FEATURE, layout.by_name[rule.name], COMPARES.index(rule.compare),
                       rule.number))
+    elif rule.op == "bucket":
+        steps.append((_BUCKET, signed_hash(rule.name), COMPARES.index(rule.compare), rule.number))
     elif rule.op == "segment":
         steps.append((_SEGMENT, segments.index(rule.name), 0, 0.0))
     else:
@@ -104,8 +109,11 @@ def _compares(compare, value, number):
 
 
 @compiled
-def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask):
-    """The truth of one rule as of `at_ms`, for a member of the segments in `mask`."""
+def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask, who):
+    """The truth of one rule as of `at_ms`, for a member of the segments in `mask`.
+
+    who   hash of the person's id; any number where no rule asks for a bucket
+    """
     stack = uint64(0)
     one = uint64(1)
     s = first - 1
@@ -121,6 +129,10 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask)
             stack = (stack << one) | (one if truth else uint64(0))
         elif step == _SEGMENT:
             stack = (stack << one) | ((uint64(mask) >> uint64(steps[s, 1])) & one)
+        elif step == _BUCKET:
+            place = place_of(who, i64[slot, TENANT], steps[s, 1])
+            truth = _compares(steps[s, 2], place, numbers[s])
+            stack = (stack << one) | (one if truth else uint64(0))
         elif step == _NOT:
             stack ^= one
         else:
@@ -134,12 +146,12 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask)
 
 
 @compiled
-def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms):
+def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms, who):
     """Bit r is set when rule r holds; a rule may ask for those before it."""
     mask = np.int64(0)
     for r in range(len(starts) - 1):
         if rule_holds(steps, numbers, starts[r], starts[r + 1], rd, u8, u16, i64, slot, at_ms,
-                      mask):
+                      mask, who):
             mask |= np.int64(1) << np.int64(r)
     return mask
 
