@@ -42,7 +42,8 @@ class Program:
             (spec.name, meaning_of(spec, features)) for spec in segments))
         self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
         self.segments = tuple(spec.name for spec in segments)
-        self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments)
+        self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments,
+                                   next((s.clusters for s in segments if s.clusters), None))
         decides = self.people.types_of(self.rules.watched.tolist())
         self.person, self.group = (
             kernel.Program(layout.types, layout.op_starts, layout.ops, layout.reads, decides)

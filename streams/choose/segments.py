@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from streams.choose.features.clusters import Clusters
 from streams.choose.features.spec import FeatureSpec
 from streams.playbooks.conditions import features_in, holds
 from streams.playbooks.model import Condition
@@ -23,16 +24,25 @@ _MEANING_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpec:
+    """`clusters`: the learned ones, where the rule asks for any."""
+
     name: str
     rule: Condition
+    clusters: Clusters | None = None
 
 
 def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None],
-               place: Callable[[str], float | None] = lambda bucket: None) -> list[str]:
-    """Names of the segments that hold, in the order they are declared; `place`: of buckets."""
+               place: Callable[[str], float | None] = lambda bucket: None,
+               cluster: Callable[[Clusters], str] = lambda clusters: "") -> list[str]:
+    """Names of the segments that hold, in the order they are declared.
+
+    place     where the person stands in a bucket
+    cluster   which one the person is nearest to
+    """
     found: list[str] = []
     for spec in specs:
-        if holds(spec.rule, feature, found.__contains__, place):
+        own = cluster(spec.clusters) if spec.clusters is not None else ""
+        if holds(spec.rule, feature, found.__contains__, place, own.__eq__):
             found.append(spec.name)
     return found
 
@@ -40,9 +50,10 @@ def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | No
 def meaning_of(spec: SegmentSpec, features: Iterable[FeatureSpec]) -> str:
     """A short text that changes when the rule changes, or a feature that it asks for."""
     by_name = {feature.name: feature for feature in features}
-    asked = features_in(spec.rule)
+    asked = features_in(spec.rule) | _axes_of(spec)
     asked |= {part for name in asked if by_name[name].kind == "ratio" for part in by_name[name].of}
-    said = repr((spec.rule, [by_name[name] for name in sorted(asked)]))
+    told = [by_name[name] for name in sorted(asked)]
+    said = repr((spec.rule, told) if spec.clusters is None else (spec.rule, told, spec.clusters))
     return hashlib.blake2b(said.encode(), digest_size=_MEANING_BYTES).hexdigest()
 
 
@@ -53,7 +64,11 @@ def cell_of(members: list[str]) -> str:
 
 def features_of(specs: Iterable[SegmentSpec]) -> set[str]:
     """All features that decide about membership."""
-    return set().union(*(features_in(spec.rule) for spec in specs))
+    return set().union(*(features_in(spec.rule) | _axes_of(spec) for spec in specs))
+
+
+def _axes_of(spec: SegmentSpec) -> set[str]:
+    return {axis.feature for axis in spec.clusters.axes} if spec.clusters is not None else set()
 
 
 def thresholds_of(specs: Iterable[SegmentSpec]) -> dict[str, tuple[float, ...]]:

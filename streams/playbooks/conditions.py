@@ -4,6 +4,7 @@
     {all: [...]}   {any: [...]}   {not: ...}
 
 and in segments.yml only, a random share of people: {bucket: {name: spring, from: 0, to: 20}}
+and learned kinds of people: {cluster: NAME}
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equa
 
 
 def parse_condition(body: Any, *, features: Collection[str] | None,
-                    segments: Collection[str] | None, buckets: bool = False) -> Condition:
+                    segments: Collection[str] | None, buckets: bool = False,
+                    clusters: Collection[str] | None = ()) -> Condition:
     """The tree of `body`. None for `features` or `segments` accepts any name; `buckets`: whether
-    random buckets may be asked for.
+    random buckets may be asked for; `clusters`: which learned ones may be, None for any.
 
     Raises ValueError with a sentence that names the key at fault and what it takes.
     """
@@ -35,18 +37,21 @@ def parse_condition(body: Any, *, features: Collection[str] | None,
             if set(body) != {op} or not isinstance(body[op], list) or not body[op]:
                 raise ValueError(f"'{op}' stands alone and takes a list of conditions")
             return Condition(op, tuple(
-                parse_condition(part, features=features, segments=segments, buckets=buckets)
-                for part in body[op]))
+                parse_condition(part, features=features, segments=segments, buckets=buckets,
+                                clusters=clusters) for part in body[op]))
     if "not" in body:
         if set(body) != {"not"}:
             raise ValueError("'not' stands alone and takes one condition")
         return Condition("not", (parse_condition(body["not"], features=features,
-                                                 segments=segments, buckets=buckets),))
+                                                 segments=segments, buckets=buckets,
+                                                 clusters=clusters),))
     if "bucket" in body and buckets:
         return _bucket(body)
     if "bucket" in body:
         raise ValueError("only segments.yml asks for a bucket: declare a segment of it there, and "
                          "ask for {segment: NAME}")
+    if "cluster" in body:
+        return _cluster(body, clusters)
     if "segment" in body:
         return _segment(body, segments)
     if "feature" in body:
@@ -72,6 +77,16 @@ def _feature(body: dict[str, Any], known: Collection[str] | None) -> Condition:
         raise ValueError(f"{compares[0]} takes a number, not {number!r}")
     return Condition("feature", name=str(body["feature"]), compare=compares[0],  # type: ignore[arg-type]
                      number=float(number))
+
+
+def _cluster(body: dict[str, Any], known: Collection[str] | None) -> Condition:
+    if set(body) != {"cluster"}:
+        raise ValueError("'cluster' stands alone in its condition")
+    if known is not None and not known:
+        raise ValueError("only segments.yml asks for clusters, and only where a clusters.yml "
+                         "beside it has learned some: `kairos segments learn`")
+    _check_known("cluster", body["cluster"], known)
+    return Condition("cluster", name=str(body["cluster"]))
 
 
 def _bucket(body: dict[str, Any]) -> Condition:
@@ -103,19 +118,23 @@ def _check_known(kind: str, name: Any, known: Collection[str] | None) -> None:
 
 def holds(condition: Condition, feature: Callable[[str], float | None],
           in_segment: Callable[[str], bool],
-          place: Callable[[str], float | None] = lambda bucket: None) -> bool:
+          place: Callable[[str], float | None] = lambda bucket: None,
+          in_cluster: Callable[[str], bool] = lambda cluster: False) -> bool:
     """The truth of `condition`. A feature without a value makes its own test false.
 
-    place   where the person stands in a bucket, at least 0 and below 100
+    place       where the person stands in a bucket, at least 0 and below 100
+    in_cluster  whether a learned cluster is the person's
     """
     if condition.op == "all":
-        return all(holds(part, feature, in_segment, place) for part in condition.parts)
+        return all(holds(part, feature, in_segment, place, in_cluster) for part in condition.parts)
     if condition.op == "any":
-        return any(holds(part, feature, in_segment, place) for part in condition.parts)
+        return any(holds(part, feature, in_segment, place, in_cluster) for part in condition.parts)
     if condition.op == "not":
-        return not holds(condition.parts[0], feature, in_segment, place)
+        return not holds(condition.parts[0], feature, in_segment, place, in_cluster)
     if condition.op == "segment":
         return in_segment(condition.name)
+    if condition.op == "cluster":
+        return in_cluster(condition.name)
     value = place(condition.name) if condition.op == "bucket" else feature(condition.name)
     return value is not None and _compare(condition.compare, value, condition.number)
 
@@ -148,8 +167,17 @@ def segments_in(condition: Condition) -> set[str]:
     return set().union(*(segments_in(part) for part in condition.parts))
 
 
+def clusters_in(condition: Condition) -> set[str]:
+    """Names of all learned clusters that `condition` asks for."""
+    if condition.op == "cluster":
+        return {condition.name}
+    return set().union(*(clusters_in(part) for part in condition.parts))
+
+
 def show_condition(condition: Condition) -> str:
     """The condition as people read it."""
+    if condition.op == "cluster":
+        return f"of the kind {condition.name}"
     if condition.op == "segment":
         return f"in {condition.name}"
     if condition.op == "feature":

@@ -20,12 +20,12 @@ class Condition:
 
     op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name),
           bucket (with name, compare, number: the person's place in it, 0 to 100); only segments
-          ask for buckets
+          ask for buckets, and cluster (with name)
     compare   at_least | at_most | above | below | equals | every (a multiple of it: each tenth
               order); a feature without a value fails them all
     """
 
-    op: Literal["all", "any", "not", "feature", "segment", "bucket"]
+    op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster"]
     parts: tuple[Condition, ...] = ()
     name: str = ""
     compare: Literal["at_least", "at_most", "above", "below", "equals", "every", ""] = ""

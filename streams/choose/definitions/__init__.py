@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from streams.choose.definitions import form
+from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.spec import WINDOW_MS_MAX, FeatureSpec
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
 from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
-from streams.playbooks.conditions import parse_condition
+from streams.playbooks.conditions import clusters_in, parse_condition
 from streams.playbooks.shapes import Fault
 from streams.playbooks.source import SourceFault, Spot, read
 
 SHIPPED = Path(__file__).resolve().parent
 FILES = ("features.yml", "segments.yml")
+LEARNED = "clusters.yml"        # beside them, when kinds of people were learned
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,27 @@ def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
             "KAIROS_DEFINITIONS names such a folder; leave it empty for the shipped definitions")]
     paths = [_file(folder, name) for name in FILES]
     (features, faults), versions = _features(paths[0]), tuple(map(_version, paths))
-    segments, more = _segments(paths[1], {spec.name for spec in features})
-    return Definitions(features, segments, (versions[0], versions[1])), [*faults, *more]
+    clusters, between = (None, []) if faults else _clusters(folder / LEARNED, features)
+    segments, more = ((), []) if between else _segments(
+        paths[1], {spec.name for spec in features}, clusters)
+    return (Definitions(features, segments, (versions[0], versions[1])),
+            [*faults, *between, *more])
+
+
+def _clusters(path: Path, features: tuple[FeatureSpec, ...],
+              ) -> tuple[Clusters | None, list[DefinitionError]]:
+    """The learned clusters; None where there are none."""
+    if not path.exists():
+        return None, []
+    spot, faults = _read(path, form.CLUSTERS)
+    if spot is None:
+        return None, faults
+    faults = _told(path, form.cluster_faults(spot, {spec.name: spec for spec in features}))
+    body = cast(dict[str, Any], spot.plain())
+    axes = tuple(Axis(name, *(float(axis[key]) for key in ("low", "high", "center", "scale")))
+                 for name, axis in body["features"].items())
+    return Clusters(axes, tuple((name, tuple(map(float, each["at"])))
+                                for name, each in body["clusters"].items())), faults
 
 
 def _version(path: Path) -> int:
@@ -145,7 +166,7 @@ def _span(body: dict[str, Any], key: str) -> int:
     return parse_span(body[key]) if key in body else 0
 
 
-def _segments(path: Path, features: set[str],
+def _segments(path: Path, features: set[str], clusters: Clusters | None,
               ) -> tuple[tuple[SegmentSpec, ...], list[DefinitionError]]:
     spot, faults = _read(path, form.SEGMENTS)
     if spot is None:
@@ -155,8 +176,9 @@ def _segments(path: Path, features: set[str],
     for name, body in bodies.items():
         try:
             rule = parse_condition(body.plain(), features=features,
-                                   segments={spec.name for spec in found}, buckets=True)
-            found.append(SegmentSpec(name, rule))
+                                   segments={spec.name for spec in found}, buckets=True,
+                                   clusters=() if clusters is None else clusters.names)
+            found.append(SegmentSpec(name, rule, clusters if clusters_in(rule) else None))
         except ValueError as fault:
             faults += _told(path, [Fault(body.line, f"segments.{name}: {fault}",
                                          "a segment may ask for features and the segments above")])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from streams.choose.features import spec
+from streams.choose.features.clusters import no_axis
 from streams.kernel.moments import DAY_MS, show_span
 from streams.playbooks.conditions import parse_condition
-from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Span, Text
+from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Number, Span, Text
 from streams.playbooks.source import Spot
 
 FEATURES_MAX, SEGMENTS_MAX = 200, 40
@@ -60,7 +61,8 @@ class Rule:
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         try:
-            parse_condition(spot.plain(), features=None, segments=None, buckets=True)
+            parse_condition(spot.plain(), features=None, segments=None, buckets=True,
+                            clusters=None)
         except ValueError as fault:
             yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
 
@@ -95,6 +97,48 @@ SEGMENTS = Fields({
     "version": Key(Whole(1, 10**6), "a number that goes up with every change", required=True),
     "segments": Key(MapOf(_NAME, Rule(), 1, SEGMENTS_MAX), "name: condition", required=True),
 })
+
+
+AXES_MAX, CLUSTERS_MAX = 20, 20
+_FIGURE = Number(-1e15, 1e15)
+
+CLUSTERS = Fields({
+    "version": Key(Whole(1, 10**6), "a number that goes up with every learning", required=True),
+    "learned": Key(Text("a moment", "", 1, 40), "when it was learned"),
+    "tenant": Key(Text("a tenant", "", 0, 64), "from whose people; '' for everybody's"),
+    "people": Key(Whole(1, 10**12), "from how many people"),
+    "silhouette": Key(Number(-1, 1), "how well they are kept apart: 1 is best, below 0.25 is poor"),
+    "features": Key(MapOf(_NAME, Fields({
+        "low": Key(_FIGURE, "smaller values count as this", required=True),
+        "high": Key(_FIGURE, "greater values count as this", required=True),
+        "center": Key(_FIGURE, "the median of the logarithms", required=True),
+        "scale": Key(Number(1e-6, 1e15), "their spread", required=True)}), 1, AXES_MAX),
+        "the axes", required=True),
+    "clusters": Key(MapOf(_NAME, Fields({
+        "people": Key(Whole(0, 10**12), "how many were nearest to it"),
+        "at": Key(ListOf(_FIGURE, 1, AXES_MAX, repeats=True), "its place on every axis",
+                  required=True)}), 2, CLUSTERS_MAX), "name: {at: [...]}", required=True),
+})
+
+
+def cluster_faults(spot: Spot, specs: Mapping[str, spec.FeatureSpec]) -> Iterable[Fault]:
+    """What no single key of clusters.yml can tell."""
+    tree = cast(dict[str, Spot], spot.mapping)
+    axes = cast(dict[str, Spot], tree["features"].mapping)
+    for name, axis in axes.items():
+        if name not in specs:
+            yield Fault(axis.line, f"features.{name}: there is no such feature in features.yml",
+                        "declare it again, or learn anew: `kairos segments learn`")
+        elif why := no_axis(specs[name], specs):
+            yield Fault(axis.line, f"features.{name}: {why}", "learn anew without it")
+        body = cast(dict[str, Any], axis.plain())
+        if body["low"] > body["high"]:
+            yield Fault(axis.line, f"features.{name}: low is above high", "exchange them")
+    for name, cluster in cast(dict[str, Spot], tree["clusters"].mapping).items():
+        given = len(cast(dict[str, Any], cluster.plain())["at"])
+        if given != len(axes):
+            yield Fault(cluster.line, f"clusters.{name}.at has {given} numbers for {len(axes)} "
+                        "features", "write one per feature, in their order")
 
 
 def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[str],

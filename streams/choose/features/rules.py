@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from streams.choose.features.buckets import place_of
+from streams.choose.features.clusters import RUNGS, Clusters, nearest
 from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
 from streams.choose.features.reading import read
 from streams.engine.compiling import compiled
@@ -22,15 +23,15 @@ from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET = range(8)
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER = range(9)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment or hash
-    of a bucket's name; compare).
+    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment, cluster
+    or hash of a bucket's name; compare, or where in `numbers` the clusters are).
 
-    numbers     what a step compares with
+    numbers     what a step compares with; behind them, the clusters
     watched     features that decide (of a ratio: its parts)
     crossings   (feature, number) of every comparison
     """
@@ -42,7 +43,8 @@ class Rules:
     crossings: npt.NDArray[np.float64]
 
 
-def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence[str]) -> Rules:
+def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence[str],
+                  clusters: Clusters | None = None) -> Rules:
     """`segments[r]` is the name by which later rules may ask for rule r.
 
     Raises KairosError when one is nested too deeply.
@@ -50,13 +52,19 @@ def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence
     steps: list[tuple[int, int, int, float]] = []
     starts = [0]
     for rule in rules:
-        _emit(rule, layout, list(segments), steps, 0)
+        _emit(rule, layout, list(segments), clusters, steps, 0)
         starts.append(len(steps))
     compared = [(arg, number) for step, arg, _, number in steps if step == _FEATURE]
+    numbers = [s[3] for s in steps]
+    if clusters is not None and any(step == _CLUSTER for step, *_ in steps):
+        steps = [(step, arg, len(numbers) if step == _CLUSTER else compare, number)
+                 for step, arg, compare, number in steps]
+        numbers += clusters.packed(layout.by_name, layout.specs)
+        compared += _steps_of(clusters, layout)
     watched = {part for feature, _ in compared for part in _parts(feature, layout)}
     return Rules(np.array(starts, np.int64),
                  np.array([s[:3] for s in steps], np.int64).reshape(len(steps), 3),
-                 np.array([s[3] for s in steps], np.float64), np.array(sorted(watched), np.int64),
+                 np.array(numbers, np.float64), np.array(sorted(watched), np.int64),
                  np.array(compared, np.float64).reshape(len(compared), 2))
 
 
@@ -67,7 +75,17 @@ def _parts(feature: int, layout: Layout) -> tuple[int, ...]:
     return (feature,)
 
 
-def _emit(rule: Condition, layout: Layout, segments: list[str],
+def _steps_of(clusters: Clusters, layout: Layout) -> list[tuple[int, float]]:
+    """What moves people between clusters: any change of a feature (its number does not matter), and
+    each rung of a time since."""
+    found: list[tuple[int, float]] = []
+    for axis in clusters.axes:
+        f = layout.by_name[axis.feature]
+        found += [(f, rung) for rung in (RUNGS if layout.specs[f].kind == "since" else (0.0,))]
+    return found
+
+
+def _emit(rule: Condition, layout: Layout, segments: list[str], clusters: Clusters | None,
           steps: list[tuple[int, int, int, float]], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise KairosError("a condition is nested too deeply", f"at most {_DEPTH_MAX} levels")
@@ -76,6 +94,9 @@ def _emit(rule: Condition, layout: Layout, segments: list[str],
                       rule.number))
     elif rule.op == "bucket":
         steps.append((_BUCKET, signed_hash(rule.name), COMPARES.index(rule.compare), rule.number))
+    elif rule.op == "cluster":
+        assert clusters is not None, "definitions accept clusters only where some are learned"
+        steps.append((_CLUSTER, clusters.names.index(rule.name), 0, 0.0))
     elif rule.op == "segment":
         steps.append((_SEGMENT, segments.index(rule.name), 0, 0.0))
     else:
@@ -86,7 +107,7 @@ def _emit(rule: Condition, layout: Layout, segments: list[str],
             jump = len(steps)
             if n:
                 steps.append((_UNLESS if code == _ALL else _IF, 0, 0, 0.0))
-            _emit(part, layout, segments, steps, depth + 1)
+            _emit(part, layout, segments, clusters, steps, depth + 1)
             if n or code == _NOT:
                 steps.append((code, 0, 0, 0.0))
             if n:
@@ -133,6 +154,9 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask,
             place = place_of(who, i64[slot, TENANT], steps[s, 1])
             truth = _compares(steps[s, 2], place, numbers[s])
             stack = (stack << one) | (one if truth else uint64(0))
+        elif step == _CLUSTER:
+            own = nearest(numbers, steps[s, 2], rd, u8, u16, i64, slot, at_ms)
+            stack = (stack << one) | (one if own == steps[s, 1] else uint64(0))
         elif step == _NOT:
             stack ^= one
         else:
