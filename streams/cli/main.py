@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "replay": "streams.cli.replay:replay",
     "plan": "streams.cli.playbook:plan",
     "apply": "streams.cli.playbook:apply",
+    "segments": "streams.cli.segments:segments",
     "catalogue": "streams.cli.catalogue:catalogue",
     "why": "streams.cli.why:why",
     "profile": "streams.cli.profile:profile",

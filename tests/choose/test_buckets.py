@@ -148,6 +148,7 @@ def asked(clickhouse: Settings) -> Iterator[Client]:
     yield connect(clickhouse, user="writer")
 
 
+@pytest.mark.integration
 def test_clickhouse_finds_the_same_places(asked: Client) -> None:
     people = ["", "p", "1234567", "12345678", "ünïcode-öf-fifteen", "x" * 32,
               *(f"{n:032x}" for n in range(200))]
