@@ -239,7 +239,8 @@ def test_the_report_shows_the_drift_and_its_sql(ask: Ask, clickhouse: Settings) 
     world = simple([2.0, 3.0])
     ask(world)
     sql = drift.question(recount(world.specs))
-    made = build(reader(clickhouse), produced=None, truths={}, generated_ms=0, drift_sql=sql)
+    made = build(reader(clickhouse), produced=None, truths={}, generated_ms=0,
+                 members_min=20, drift_sql=sql)
     assert made["drift"] == made["worlds"][TENANT]["drift"]
     views = made["drift"]["views"]
     assert (views["compared"], views["mismatch"], views["skew"]) == (2, 1, 0.5)
@@ -249,7 +250,8 @@ def test_the_report_shows_the_drift_and_its_sql(ask: Ask, clickhouse: Settings) 
     for text in (out.export_text(), html.unescape(page.render(made))):
         assert "2 values of 1 features counted anew in SQL: 1 differ" in text
     assert "LIMIT 500 BY tenant" in page.render(made)
-    without = build(reader(clickhouse), produced=None, truths={}, generated_ms=0)
+    without = build(reader(clickhouse), produced=None, truths={}, generated_ms=0,
+                    members_min=20)
     assert without["drift"] == {} and "Drift" not in page.render(without)
 
 
