@@ -58,6 +58,7 @@ STAGES: Final[tuple[Stage, ...]] = (
               Step("arrival", "can I read you, are you whole, are you too old or too large?"),
               Step("gate", "does your subject agree, and to what?"),
               Step("identity", "whose are you? (identifiers stay behind, in the vault)"),
+              Step("rates", "do you leave room for the others?"),
               Step("dedup", "have I seen you? (after identity, so that only admitted ids count)"))),
     Stage("choose", (ADMITTED,), (DECISIONS, SEGMENT_CHANGES, SEGMENT_ROLLS, REFUSALS),
           (CONSENTS, PLAYBOOKS, POLICIES, CATALOGUE, SEGMENT_ROLLS),
