@@ -104,7 +104,7 @@ def learn_traits(known: dict[str, list[Any]], event: Mapping[str, Any], allowed:
     for name in COARSE:
         value = (event["traits"] or {}).get(name)
         standing = known.get(name)
-        if value is None or len(value) > COARSE_CHARS_MAX or (
+        if not value or len(value) > COARSE_CHARS_MAX or (
                 standing is not None and (standing[0], standing[1]) >= (event["event_ms"], value)):
             continue
         known[name] = [event["event_ms"], value]

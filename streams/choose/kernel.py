@@ -80,13 +80,14 @@ class Program(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """`Rules`, for the kernel."""
+    """`Rules`, for the kernel. `traits`: words of the row that rules ask for."""
 
     starts: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
     watched: npt.NDArray[np.int64]
     crossings: npt.NDArray[np.float64]
+    traits: npt.NDArray[np.int64]
 
 
 class Interests(NamedTuple):
@@ -152,6 +153,15 @@ def _listens(interests, tenant, event_type, reads, u8, u16, i64, slot, at_ms):
 
 
 @compiled
+def _traits(i64, slot, words):
+    """One number that is another when a trait is."""
+    found = np.int64(0)
+    for k in range(len(words)):
+        found = found * np.int64(31) + i64[slot, words[k]]
+    return found
+
+
+@compiled
 def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
     """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
     i64[slot, _FLAGS] |= _STATED
@@ -213,6 +223,7 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     t, event_ms, value = (type_of(person.types, event_type), numbers[n, f.event_ms],
                           numbers[n, f.value_micros])
     quantity = np.int64(np.floor(b.doubles[n, f.quantity] * 1000.0 + 0.5))
+    known = _traits(i64, slot, segments.traits)
     update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
            offset, value, quantity, fields, b.items, b.first[n], b.last[n])
     i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
@@ -220,7 +231,8 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     i64[slot, _NEWEST] = now_ms
     # Neither the event nor the time that passed can have moved the person: then they stay.
     before = i64[slot, _MASK]
-    if person.decides[t] or 0 < v.armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED:
+    if (person.decides[t] or 0 < v.armed[slot] <= now_ms or not i64[slot, _FLAGS] & _STATED
+            or known != _traits(i64, slot, segments.traits)):
         who = hash64(raw, numbers[n, f.profile_id], sizes[n, f.profile_id])
         results.armed_ms[n] = _restate(segments, person.reads, u8, u16, i64, v.armed, slot, now_ms,
                                        who)

@@ -24,6 +24,7 @@ from streams.engine.avro_columns import ColumnDecoder, Columns
 from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.records import Record, columns_of
 from streams.engine.rows import Rows
+from streams.playbooks.conditions import names_in
 from streams.playbooks.model import Condition
 
 _EVENT = contract(pipeline.ADMITTED)
@@ -37,19 +38,24 @@ class Program:
 
     def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
                  recent_ids: int = 16) -> None:
-        asked = tuple(name for name in FILTERS if name in {s.where[0] for s in features if s.where})
+        traits = tuple(sorted(set().union(*(names_in(s.rule, "trait") for s in segments))))
+        filters = {s.where[0] for s in features if s.where}.union(traits)
+        asked = tuple(name for name in (*FILTERS, "locale", "timezone") if name in filters)
         self.people = Layout(features, recent_ids=recent_ids, where_fields=asked, segments=tuple(
-            (spec.name, meaning_of(spec, features)) for spec in segments))
+            (spec.name, meaning_of(spec, features)) for spec in segments), traits=traits)
         self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
         self.segments = tuple(spec.name for spec in segments)
         self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments,
-                                   next((s.clusters for s in segments if s.clusters), None))
+                                   next((s.clusters for s in segments if s.clusters), None),
+                                   list({each.name: each for s in segments for each in s.lists}
+                                        .values()))
         decides = self.people.types_of(self.rules.watched.tolist())
         self.person, self.group = (
             kernel.Program(layout.types, layout.op_starts, layout.ops, layout.reads, decides)
             for layout in (self.people, self.groups))
         self.moving = kernel.Segments(self.rules.starts, self.rules.steps, self.rules.numbers,
-                                      self.rules.watched, self.rules.crossings)
+                                      self.rules.watched, self.rules.crossings,
+                                      np.array([*self.people.traits.values()], np.int64))
         self.declared = Features(features)
         self._interests: dict[tuple[Told, ...], kernel.Interests] = {}
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.choose.features.clusters import Clusters
+from streams.choose.features.lists import PeopleList
 from streams.choose.features.spec import FeatureSpec
-from streams.playbooks.conditions import features_in, holds
+from streams.playbooks.conditions import NOTHING_KNOWN, Known, features_in, holds
 from streams.playbooks.model import Condition
 
 OTHER = "other"
@@ -24,25 +25,25 @@ _MEANING_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpec:
-    """`clusters`: the learned ones, where the rule asks for any."""
+    """`clusters`: the learned ones, where the rule asks for any; `lists`: those it asks for."""
 
     name: str
     rule: Condition
     clusters: Clusters | None = None
+    lists: tuple[PeopleList, ...] = ()
 
 
 def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None],
-               place: Callable[[str], float | None] = lambda bucket: None,
+               known: Known = NOTHING_KNOWN,
                cluster: Callable[[Clusters], str] = lambda clusters: "") -> list[str]:
     """Names of the segments that hold, in the order they are declared.
 
-    place     where the person stands in a bucket
-    cluster   which one the person is nearest to
+    cluster   which one the person is nearest to; `known` need not tell
     """
     found: list[str] = []
     for spec in specs:
         own = cluster(spec.clusters) if spec.clusters is not None else ""
-        if holds(spec.rule, feature, found.__contains__, place, own.__eq__):
+        if holds(spec.rule, feature, found.__contains__, replace(known, in_cluster=own.__eq__)):
             found.append(spec.name)
     return found
 
@@ -53,7 +54,8 @@ def meaning_of(spec: SegmentSpec, features: Iterable[FeatureSpec]) -> str:
     asked = features_in(spec.rule) | _axes_of(spec)
     asked |= {part for name in asked if by_name[name].kind == "ratio" for part in by_name[name].of}
     told = [by_name[name] for name in sorted(asked)]
-    said = repr((spec.rule, told) if spec.clusters is None else (spec.rule, told, spec.clusters))
+    said = repr((spec.rule, told, *([spec.clusters] if spec.clusters else ()),
+                 *((each.name, each.digest) for each in spec.lists)))
     return hashlib.blake2b(said.encode(), digest_size=_MEANING_BYTES).hexdigest()
 
 

@@ -1,16 +1,19 @@
-"""kairos segments: learn kinds of people from what decisions knew of them."""
+"""kairos segments: learn kinds of people, or name people one by one, to ask for in segments.yml."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import orjson
 from rich.console import Console
 from rich.table import Table
 
+from infra import secrets
 from streams import settings as configuration
 from streams.adapters.clock import WallClock
 from streams.choose import definitions
@@ -19,8 +22,10 @@ from streams.cli.reading import reader
 from streams.kernel.errors import KairosError
 from streams.kernel.moments import show_moment
 from streams.kernel.purposes import TRAIN
+from streams.privacy.pseudonyms import Pseudonyms
 from streams.settings import Settings
 
+_LIST_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PEOPLE_MAX = 50_000
 # The newest decision of each person who agreed to be learned from; who, when more than PEOPLE_MAX,
 # is chosen by a hash of their id, so that the same people are chosen again.
@@ -36,7 +41,7 @@ LIMIT {most:UInt32}"""
 
 @click.group("segments")
 def segments() -> None:
-    """Learn kinds of people, to ask for them in segments.yml."""
+    """Learn kinds of people, or list people, to ask for them in segments.yml."""
 
 
 @segments.command("learn")
@@ -58,10 +63,7 @@ def learn(count: int, tenant: str, wanted: tuple[str, ...], seed: int, out: Path
     {cluster: NAME}, check with `kairos plan`, and start the workers anew.
     """
     settings = configuration.load()
-    where = out or (settings.definitions / definitions.LEARNED if settings.definitions else None)
-    if where is None:
-        raise KairosError("there is no folder of your own definitions to write clusters.yml to",
-                          "set KAIROS_DEFINITIONS, or say --out FILE")
+    where = out or _own_folder(settings, definitions.LEARNED) / definitions.LEARNED
     known = definitions.load(settings.definitions).features
     specs = {spec.name: spec for spec in known}
     for name in wanted:
@@ -75,6 +77,62 @@ def learn(count: int, tenant: str, wanted: tuple[str, ...], seed: int, out: Path
     where.write_text(learning.file_of(found, tenant=tenant, version=_next_version(where),
                                       learned=show_moment(WallClock().now_ms())), "utf-8")
     _show(found, where)
+
+
+@segments.command("list")
+@click.argument("name")
+@click.argument("users", type=click.File("r", encoding="utf-8"))
+@click.option("--tenant", default="default", show_default=True, help="Whose users they are.")
+@click.option("--column", metavar="NAME",
+              help="The file is CSV with a head, and this column has the user ids.")
+@click.option("--anonymous", is_flag=True, help="They are ids of unknown visitors, not of users.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Where to; default: lists/NAME.txt in the folder KAIROS_DEFINITIONS.")
+def list_people(name: str, users: TextIO, tenant: str, column: str | None, anonymous: bool,
+                out: Path | None) -> None:
+    """Make the list NAME of the app's user ids in the file USERS ('-': standard input), one a line.
+
+    The list holds pseudonyms, made with this installation's key; the user ids go no further. Ask
+    for it in segments.yml by {list: NAME}, check with `kairos plan`, and start the workers anew.
+    """
+    settings = configuration.load()
+    if not _LIST_NAME.fullmatch(name):
+        raise KairosError(f"{name!r} is no name of a list",
+                          "lower-case letters, digits and _, at most 60")
+    where = out or _own_folder(settings, f"lists/{name}.txt") / definitions.LISTS / (
+        name + definitions.LIST_SUFFIX)
+    pseudonyms = Pseudonyms(bytes.fromhex(secrets.read(settings, "pseudonym_key")))
+    id_of = pseudonyms.anonymous if anonymous else pseudonyms.known
+    ids = sorted({id_of(tenant, user) for user in _users(users, column)})
+    if not ids:
+        raise KairosError(f"{users.name} names nobody", "write one user id per line")
+    where.parent.mkdir(parents=True, exist_ok=True)
+    where.write_text("".join(f"{each}\n" for each in ids), "utf-8")
+    click.echo(f"{len(ids):,} people written to {where}; ask for them in segments.yml: "
+               f"{{list: {where.stem}}}")
+
+
+def _users(users: TextIO, column: str | None) -> Iterator[str]:
+    """User ids of a file: its lines, or one column of a CSV; empty ones are left out."""
+    try:
+        if column is None:
+            yield from filter(None, map(str.strip, users))
+            return
+        table = csv.DictReader(users)
+        if column not in (table.fieldnames or ()):
+            raise KairosError(f"--column {column}: {users.name} has no such column",
+                              f"it has {', '.join(table.fieldnames or ['none'])}")
+        yield from filter(None, (str(row[column] or "").strip() for row in table))
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise KairosError(f"{users.name} cannot be read: {fault}",
+                          "save it as UTF-8 text") from fault
+
+
+def _own_folder(settings: Settings, what: str) -> Path:
+    if settings.definitions is None:
+        raise KairosError(f"there is no folder of your own definitions to write {what} to",
+                          "set KAIROS_DEFINITIONS, or say --out FILE")
+    return settings.definitions
 
 
 def values_of(rows: Sequence[dict[str, Any]], names: Sequence[str],

@@ -3,29 +3,62 @@
     {feature: spend_30d, at_least: 200}     {segment: vip}
     {all: [...]}   {any: [...]}   {not: ...}
 
-and in segments.yml only, a random share of people: {bucket: {name: spring, from: 0, to: 20}}
-and learned kinds of people: {cluster: NAME}
+and in segments.yml only, a random share of people: {bucket: {name: spring, from: 0, to: 20}},
+learned kinds of people: {cluster: NAME}, what people say of themselves: {trait: country, is: DE},
+and lists of people: {list: NAME}
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from streams.playbooks.model import Condition
 
 _BUCKET_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+TRAITS = ("country", "locale", "timezone")       # as admitted events carry them
 COMPARES = ("at_least", "at_most", "above", "below", "equals", "every")
 _SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "=",
           "every": "a multiple of"}
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What only segments.yml may ask for, beside random buckets and traits; None: any name.
+
+    clusters   learned kinds of people
+    lists      lists of people
+    """
+
+    clusters: Collection[str] | None = ()
+    lists: Collection[str] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a person beside features and segments.
+
+    place       where they stand in a bucket, at least 0 and below 100; None: no person is asked
+    in_cluster  whether a learned cluster is theirs
+    trait       their trait of a name, '' when it is not known
+    in_list     whether they are on a list
+    """
+
+    place: Callable[[str], float | None] = lambda bucket: None
+    in_cluster: Callable[[str], bool] = lambda cluster: False
+    trait: Callable[[str], str] = lambda name: ""
+    in_list: Callable[[str], bool] = lambda name: False
+
+
+NOTHING_KNOWN: Final = Known()
+
+
 def parse_condition(body: Any, *, features: Collection[str] | None,
-                    segments: Collection[str] | None, buckets: bool = False,
-                    clusters: Collection[str] | None = ()) -> Condition:
-    """The tree of `body`. None for `features` or `segments` accepts any name; `buckets`: whether
-    random buckets may be asked for; `clusters`: which learned ones may be, None for any.
+                    segments: Collection[str] | None, asked: Asked | None = None) -> Condition:
+    """The tree of `body`. None for `features` or `segments` accepts any name; `asked`: what
+    else may be asked for, where it is a segment's rule.
 
     Raises ValueError with a sentence that names the key at fault and what it takes.
     """
@@ -36,28 +69,33 @@ def parse_condition(body: Any, *, features: Collection[str] | None,
         if op in body:
             if set(body) != {op} or not isinstance(body[op], list) or not body[op]:
                 raise ValueError(f"'{op}' stands alone and takes a list of conditions")
-            return Condition(op, tuple(
-                parse_condition(part, features=features, segments=segments, buckets=buckets,
-                                clusters=clusters) for part in body[op]))
+            return Condition(op, tuple(parse_condition(
+                part, features=features, segments=segments, asked=asked) for part in body[op]))
     if "not" in body:
         if set(body) != {"not"}:
             raise ValueError("'not' stands alone and takes one condition")
         return Condition("not", (parse_condition(body["not"], features=features,
-                                                 segments=segments, buckets=buckets,
-                                                 clusters=clusters),))
-    if "bucket" in body and buckets:
-        return _bucket(body)
-    if "bucket" in body:
-        raise ValueError("only segments.yml asks for a bucket: declare a segment of it there, and "
-                         "ask for {segment: NAME}")
-    if "cluster" in body:
-        return _cluster(body, clusters)
+                                                 segments=segments, asked=asked),))
+    for op in ("bucket", "cluster", "trait", "list"):
+        if op in body:
+            return _of_segments(op, body, asked)
     if "segment" in body:
         return _segment(body, segments)
     if "feature" in body:
         return _feature(body, features)
     raise ValueError(f"a condition has one of feature, segment, all, any, not; "
                      f"found {', '.join(map(str, body)) or 'nothing'}")
+
+
+def _of_segments(op: str, body: dict[str, Any], asked: Asked | None) -> Condition:
+    if asked is None:
+        raise ValueError(f"only segments.yml asks for a {op}: declare a segment of it there, and "
+                         "ask for {segment: NAME}")
+    if op == "bucket":
+        return _bucket(body)
+    if op == "trait":
+        return _trait(body)
+    return _cluster(body, asked.clusters) if op == "cluster" else _list(body, asked.lists)
 
 
 def _segment(body: dict[str, Any], known: Collection[str] | None) -> Condition:
@@ -83,10 +121,32 @@ def _cluster(body: dict[str, Any], known: Collection[str] | None) -> Condition:
     if set(body) != {"cluster"}:
         raise ValueError("'cluster' stands alone in its condition")
     if known is not None and not known:
-        raise ValueError("only segments.yml asks for clusters, and only where a clusters.yml "
-                         "beside it has learned some: `kairos segments learn`")
+        raise ValueError("there is no clusters.yml beside segments.yml to ask for clusters of; "
+                         "learn some: `kairos segments learn`")
     _check_known("cluster", body["cluster"], known)
     return Condition("cluster", name=str(body["cluster"]))
+
+
+def _list(body: dict[str, Any], known: Collection[str] | None) -> Condition:
+    if set(body) != {"list"}:
+        raise ValueError("'list' stands alone in its condition")
+    if known is not None and not known:
+        raise ValueError("there is no list in a folder 'lists' beside segments.yml; make one: "
+                         "`kairos segments list`")
+    _check_known("list", body["list"], known)
+    return Condition("list", name=str(body["list"]))
+
+
+def _trait(body: dict[str, Any]) -> Condition:
+    """Of several texts, any."""
+    if set(body) != {"trait", "is"}:
+        raise ValueError("'trait' takes {trait: country, is: DE}, or is: [DE, AT]")
+    _check_known("trait", body["trait"], TRAITS)
+    texts = body["is"] if isinstance(body["is"], list) else [body["is"]]
+    if not texts or any(not isinstance(text, str) or not text for text in texts):
+        raise ValueError(f"'is' takes a text or a list of texts, not {body['is']!r}")
+    found = tuple(Condition("trait", name=body["trait"], text=text) for text in texts)
+    return found[0] if len(found) == 1 else Condition("any", found)
 
 
 def _bucket(body: dict[str, Any]) -> Condition:
@@ -117,25 +177,24 @@ def _check_known(kind: str, name: Any, known: Collection[str] | None) -> None:
 
 
 def holds(condition: Condition, feature: Callable[[str], float | None],
-          in_segment: Callable[[str], bool],
-          place: Callable[[str], float | None] = lambda bucket: None,
-          in_cluster: Callable[[str], bool] = lambda cluster: False) -> bool:
-    """The truth of `condition`. A feature without a value makes its own test false.
-
-    place       where the person stands in a bucket, at least 0 and below 100
-    in_cluster  whether a learned cluster is the person's
-    """
+          in_segment: Callable[[str], bool], known: Known = NOTHING_KNOWN) -> bool:
+    """The truth of `condition`. A feature without a value makes its own test false."""
     if condition.op == "all":
-        return all(holds(part, feature, in_segment, place, in_cluster) for part in condition.parts)
+        return all(holds(part, feature, in_segment, known) for part in condition.parts)
     if condition.op == "any":
-        return any(holds(part, feature, in_segment, place, in_cluster) for part in condition.parts)
+        return any(holds(part, feature, in_segment, known) for part in condition.parts)
     if condition.op == "not":
-        return not holds(condition.parts[0], feature, in_segment, place, in_cluster)
+        return not holds(condition.parts[0], feature, in_segment, known)
     if condition.op == "segment":
         return in_segment(condition.name)
     if condition.op == "cluster":
-        return in_cluster(condition.name)
-    value = place(condition.name) if condition.op == "bucket" else feature(condition.name)
+        return known.in_cluster(condition.name)
+    if condition.op == "list":
+        return known.in_list(condition.name)
+    if condition.op == "trait":
+        return known.trait(condition.name) == condition.text
+    value = (known.place(condition.name) if condition.op == "bucket"
+             else feature(condition.name))
     return value is not None and _compare(condition.compare, value, condition.number)
 
 
@@ -155,23 +214,14 @@ def _compare(compare: str, value: float, number: float) -> bool:
 
 def features_in(condition: Condition) -> set[str]:
     """Names of all features that `condition` reads."""
-    if condition.op == "feature":
+    return names_in(condition, "feature")
+
+
+def names_in(condition: Condition, op: str) -> set[str]:
+    """Names of all features, segments, clusters, lists ... (`op`) that `condition` asks for."""
+    if condition.op == op:
         return {condition.name}
-    return set().union(*(features_in(part) for part in condition.parts))
-
-
-def segments_in(condition: Condition) -> set[str]:
-    """Names of all segments that `condition` reads."""
-    if condition.op == "segment":
-        return {condition.name}
-    return set().union(*(segments_in(part) for part in condition.parts))
-
-
-def clusters_in(condition: Condition) -> set[str]:
-    """Names of all learned clusters that `condition` asks for."""
-    if condition.op == "cluster":
-        return {condition.name}
-    return set().union(*(clusters_in(part) for part in condition.parts))
+    return set().union(*(names_in(part, op) for part in condition.parts))
 
 
 def show_condition(condition: Condition) -> str:
@@ -180,6 +230,10 @@ def show_condition(condition: Condition) -> str:
         return f"of the kind {condition.name}"
     if condition.op == "segment":
         return f"in {condition.name}"
+    if condition.op == "list":
+        return f"on the list {condition.name}"
+    if condition.op == "trait":
+        return f"{condition.name} is {condition.text}"
     if condition.op == "feature":
         return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
     if condition.op == "bucket":

@@ -18,18 +18,19 @@ TriggerKind = Literal["event", "edge", "absence", "recency", "score", "segment",
 class Condition:
     """A tree of tests over features and segments.
 
-    op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name),
-          bucket (with name, compare, number: the person's place in it, 0 to 100); only segments
-          ask for buckets, and cluster (with name)
+    op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name);
+          and what only segments ask for: bucket (with name, compare, number: the person's place in
+          it, 0 to 100), cluster (with name), trait (with name, text), list (with name)
     compare   at_least | at_most | above | below | equals | every (a multiple of it: each tenth
               order); a feature without a value fails them all
     """
 
-    op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster"]
+    op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster", "trait", "list"]
     parts: tuple[Condition, ...] = ()
     name: str = ""
     compare: Literal["at_least", "at_most", "above", "below", "equals", "every", ""] = ""
     number: float = 0.0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

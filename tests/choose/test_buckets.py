@@ -22,7 +22,7 @@ from streams.choose.features.layout import TENANT
 from streams.choose.features.rules import compile_rules, members_mask
 from streams.choose.segments import SegmentSpec, meaning_of, members_of
 from streams.engine.hashing import hash_of, signed_hash
-from streams.playbooks.conditions import parse_condition, show_condition
+from streams.playbooks.conditions import Asked, Known, parse_condition, show_condition
 from streams.playbooks.source import read
 from streams.settings import Settings
 
@@ -85,7 +85,7 @@ RULES = ("{bucket: {name: spring, from: 0, to: 20}}", "{bucket: {name: spring, f
 def specs() -> tuple[SegmentSpec, ...]:
     names = [f"s{n}" for n in range(len(RULES))]
     return tuple(SegmentSpec(name, parse_condition(
-        read(rule).plain(), features={"orders"}, segments=names, buckets=True))
+        read(rule).plain(), features={"orders"}, segments=names, asked=Asked()))
         for name, rule in zip(names, RULES, strict=True))
 
 
@@ -104,7 +104,7 @@ def test_compiled_rules_draw_whom_the_plain_conditions_draw(seed: int) -> None:
         mask = members_mask(rules.starts, rules.steps, rules.numbers, row.layout.reads, v.u8, v.u16,
                             v.i64, row.slot, START, np.uint64(hash_of(person)))
         expected = members_of(segments, lambda name: row.value(name, START),
-                              lambda bucket, t=tenant, p=person: twin(t, bucket, p))
+                              Known(place=lambda bucket, t=tenant, p=person: twin(t, bucket, p)))
         assert [name for n, name in enumerate(names) if mask >> n & 1] == expected
         assert ("s0" in expected) != ("s1" in expected), "every person is in exactly one share"
         seen.update(expected)
@@ -113,7 +113,7 @@ def test_compiled_rules_draw_whom_the_plain_conditions_draw(seed: int) -> None:
 
 def test_a_changed_share_is_a_changed_segment_and_reads_well() -> None:
     rules = [parse_condition({"bucket": {"name": "spring", "from": 0, "to": to}}, features=(),
-                             segments=(), buckets=True) for to in (20, 30)]
+                             segments=(), asked=Asked()) for to in (20, 30)]
     one, two = (meaning_of(SegmentSpec("s", rule), ()) for rule in rules)
     assert one != two
     assert show_condition(rules[0]) == "(bucket spring ≥ 0 % and bucket spring < 20 %)"

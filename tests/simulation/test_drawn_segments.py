@@ -16,7 +16,7 @@ from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
 from streams.kernel.side_inputs import SideInputs
-from streams.playbooks.conditions import parse_condition
+from streams.playbooks.conditions import Asked, parse_condition
 from streams.playbooks.model import Condition
 
 FEATURES = load().features
@@ -26,7 +26,7 @@ KINDS = Clusters((Axis("spend_365d", 0.0, 5000.0, 4.0, 1.0),
 SEGMENTS = (
     *(SegmentSpec(f"drawn_{low}", parse_condition(
         {"bucket": {"name": "spring", "from": low, "to": low + 50}}, features=(), segments=(),
-        buckets=True)) for low in (0, 50)),
+        asked=Asked())) for low in (0, 50)),
     *(SegmentSpec(name, Condition("cluster", name=name), KINDS) for name in KINDS.names))
 
 

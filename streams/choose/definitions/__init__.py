@@ -5,7 +5,7 @@ Read once, checked with file, line and remedy, compiled by `streams.choose.progr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,18 +13,20 @@ from typing import Any, cast
 
 from streams.choose.definitions import form
 from streams.choose.features.clusters import Axis, Clusters
+from streams.choose.features.lists import ListFault, PeopleList, read_list
 from streams.choose.features.spec import WINDOW_MS_MAX, FeatureSpec
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
 from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
-from streams.playbooks.conditions import clusters_in, parse_condition
+from streams.playbooks.conditions import Asked, names_in, parse_condition
 from streams.playbooks.shapes import Fault
 from streams.playbooks.source import SourceFault, Spot, read
 
 SHIPPED = Path(__file__).resolve().parent
 FILES = ("features.yml", "segments.yml")
 LEARNED = "clusters.yml"        # beside them, when kinds of people were learned
+LISTS, LIST_SUFFIX = "lists", ".txt"        # a folder beside them, a file per list
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
     paths = [_file(folder, name) for name in FILES]
     (features, faults), versions = _features(paths[0]), tuple(map(_version, paths))
     clusters, between = (None, []) if faults else _clusters(folder / LEARNED, features)
+    lists, of_lists = _lists(folder / LISTS)
+    between += of_lists
     segments, more = ((), []) if between else _segments(
-        paths[1], {spec.name for spec in features}, clusters)
+        paths[1], {spec.name for spec in features}, clusters, lists)
     return (Definitions(features, segments, (versions[0], versions[1])),
             [*faults, *between, *more])
 
@@ -103,6 +107,21 @@ def _clusters(path: Path, features: tuple[FeatureSpec, ...],
                  for name, axis in body["features"].items())
     return Clusters(axes, tuple((name, tuple(map(float, each["at"])))
                                 for name, each in body["clusters"].items())), faults
+
+
+def _lists(folder: Path) -> tuple[dict[str, PeopleList], list[DefinitionError]]:
+    """Every list in the folder, by its name; none where there is no folder."""
+    found: dict[str, PeopleList] = {}
+    faults: list[DefinitionError] = []
+    for path in sorted(folder.glob(f"*{LIST_SUFFIX}")):
+        try:
+            found[path.stem] = read_list(path.stem, path.read_bytes())
+        except ListFault as fault:
+            faults.append(DefinitionError(str(path), fault.line, str(fault), fault.remedy))
+        except OSError as fault:
+            faults.append(DefinitionError(str(path), 1, f"cannot be read: {fault}",
+                                          "make it a plain text file"))
+    return found, faults
 
 
 def _version(path: Path) -> int:
@@ -167,18 +186,20 @@ def _span(body: dict[str, Any], key: str) -> int:
 
 
 def _segments(path: Path, features: set[str], clusters: Clusters | None,
+              lists: Mapping[str, PeopleList],
               ) -> tuple[tuple[SegmentSpec, ...], list[DefinitionError]]:
     spot, faults = _read(path, form.SEGMENTS)
     if spot is None:
         return (), faults
     bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["segments"].mapping)
     found: list[SegmentSpec] = []
+    asked = Asked(() if clusters is None else clusters.names, lists)
     for name, body in bodies.items():
         try:
             rule = parse_condition(body.plain(), features=features,
-                                   segments={spec.name for spec in found}, buckets=True,
-                                   clusters=() if clusters is None else clusters.names)
-            found.append(SegmentSpec(name, rule, clusters if clusters_in(rule) else None))
+                                   segments={spec.name for spec in found}, asked=asked)
+            found.append(SegmentSpec(name, rule, clusters if names_in(rule, "cluster") else None,
+                                     tuple(lists[one] for one in sorted(names_in(rule, "list")))))
         except ValueError as fault:
             faults += _told(path, [Fault(body.line, f"segments.{name}: {fault}",
                                          "a segment may ask for features and the segments above")])

@@ -9,7 +9,7 @@ from typing import Any, cast
 from streams.choose.features import spec
 from streams.choose.features.clusters import no_axis
 from streams.kernel.moments import DAY_MS, show_span
-from streams.playbooks.conditions import parse_condition
+from streams.playbooks.conditions import Asked, parse_condition
 from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Number, Span, Text
 from streams.playbooks.source import Spot
 
@@ -61,8 +61,7 @@ class Rule:
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         try:
-            parse_condition(spot.plain(), features=None, segments=None, buckets=True,
-                            clusters=None)
+            parse_condition(spot.plain(), features=None, segments=None, asked=Asked(None, None))
         except ValueError as fault:
             yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
 

@@ -27,7 +27,7 @@ from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
 from streams.engine.hashing import hash_of, signed_hash
 
 # Cell kinds: what an event does to the bytes.
-RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT = range(8)
+RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT, TRAIT = range(9)
 # What is added: 1, value in micro-units, quantity in thousandths, value squared in hundredths,
 # and decayed weights of an event and of its value.
 ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY = range(8)
@@ -60,7 +60,8 @@ _DECAYED = {"value": DECAY_VALUE, "quantity": DECAY_QUANTITY}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A piece of the row. `at`: byte offset; `tile_ms`, `tiles`: of rings."""
+    """A piece of the row. `at`: byte offset; `tile_ms`, `tiles`: of rings; of a trait `tiles` is
+    its place among the layout's `where_fields`."""
 
     signature: str
     kind: int
@@ -83,6 +84,7 @@ class Cell:
  R_MAX_AGE_MS) = range(12)
 
 Table = npt.NDArray[np.int64]
+_NOT_TOLD = signed_hash("")     # what an event says that lacks a text
 
 
 class Layout:
@@ -90,11 +92,13 @@ class Layout:
 
     `recent_ids`: how many event ids a row remembers against repeats by producers.
     `segments`: (name, what it means) of those that a row is a member of, bit by bit.
+    `traits`: of `where_fields`, those whose newest text a row keeps, as a hash; 0: not known.
     """
 
     def __init__(self, specs: tuple[FeatureSpec, ...], *, wide: bool = False,
                  recent_ids: int = 16, where_fields: tuple[str, ...] = (),
-                 segments: tuple[tuple[str, str], ...] = ()) -> None:
+                 segments: tuple[tuple[str, str], ...] = (),
+                 traits: tuple[str, ...] = ()) -> None:
         self.specs, self.wide, self.recent_ids = specs, wide, recent_ids
         self.segments = segments
         self.by_name = {spec.name: i for i, spec in enumerate(specs)}
@@ -103,6 +107,7 @@ class Layout:
         self._end = self.recent_at + 8 * recent_ids
         self.cells: dict[str, Cell] = {}
         self._reads = [self._compile(spec) for spec in specs]
+        self.traits = {name: self._trait(name) // 8 for name in traits}     # name -> word
         self.row_bytes = self._end
         self.id = zlib.crc32(self.description.encode())
 
@@ -138,7 +143,7 @@ class Layout:
         """Cells as a table, by event type; a cell of any event stands with every type."""
         rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
                  self.where_fields.index(c.where[0]) if c.where else -1,
-                 signed_hash(c.where[1]) if c.where else 0)
+                 signed_hash(c.where[1]) if c.where else _NOT_TOLD)
                 for cells in self._ops_by_type for c in cells]
         return np.array(rows, np.int64).reshape(len(rows), 9)
 
@@ -174,6 +179,14 @@ class Layout:
             self._end += size
             self.cells[signature] = found
         return found
+
+    def _trait(self, name: str) -> int:
+        """Room for the newest text of a trait, which every event carries; returns its offset."""
+        cell = Cell(f"trait {name}", TRAIT, 0, "*", (), EVER_MS, self.where_fields.index(name), 0,
+                    self._end, 8)
+        self._end += cell.size
+        self.cells[cell.signature] = cell
+        return cell.at
 
     def _compile(self, spec: FeatureSpec) -> tuple[int, ...]:
         """Make the cells of a feature; returns its row of `Reads`."""

@@ -24,6 +24,7 @@ from streams.choose.features.layout import (
     RING,
     RING16,
     TIMES,
+    TRAIT,
     Cell,
     Layout,
 )
@@ -97,6 +98,12 @@ def _number(cell: Cell, a: Bytes, b: Bytes) -> None:
         mine[:] = theirs
 
 
+def _trait(cell: Cell, a: Bytes, b: Bytes) -> None:
+    """The person's own word, else the visitor's."""
+    if not a.any():
+        a[:] = b
+
+
 def _distinct(cell: Cell, a: Bytes, b: Bytes) -> None:
     """The newest items of both; of the estimate's registers the greater."""
     end = 16 * EXACT_DISTINCT_MAX
@@ -130,4 +137,5 @@ def _registers(a: Bytes, b: Bytes) -> None:
 _OF_KIND: dict[int, Callable[[Cell, Bytes, Bytes], None]] = {
     RING16: _ring16, RING: _ring64(_sum), MIN: _ring64(_least), MAX: _ring64(_most),
     TIMES: _times, FIRST: _number, LAST: _number, DISTINCT: _distinct,
+    TRAIT: _trait,
 }

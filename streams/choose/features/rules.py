@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from numba import uint64
 from streams.choose.features.buckets import place_of
 from streams.choose.features.clusters import RUNGS, Clusters, nearest
 from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
+from streams.choose.features.lists import PeopleList, is_listed
 from streams.choose.features.reading import read
 from streams.engine.compiling import compiled
 from streams.engine.hashing import signed_hash
@@ -23,15 +25,16 @@ from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER = range(9)
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER, _TRAIT, _LIST = range(11)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment, cluster
-    or hash of a bucket's name; compare, or where in `numbers` the clusters are).
+    """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment, cluster, hash of
+    a bucket's name, word of a trait, or where in `numbers` a list begins; compare, hash of a
+    trait's text, or where in `numbers` the clusters are or a list ends).
 
-    numbers     what a step compares with; behind them, the clusters
+    numbers     what a step compares with; behind them the clusters, and then the lists
     watched     features that decide (of a ratio: its parts)
     crossings   (feature, number) of every comparison
     """
@@ -44,15 +47,17 @@ class Rules:
 
 
 def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence[str],
-                  clusters: Clusters | None = None) -> Rules:
-    """`segments[r]` is the name by which later rules may ask for rule r.
+                  clusters: Clusters | None = None, lists: Sequence[PeopleList] = ()) -> Rules:
+    """`segments[r]` is the name by which later rules may ask for rule r; `lists`: all that rules
+    ask for, each once.
 
     Raises KairosError when one is nested too deeply.
     """
     steps: list[tuple[int, int, int, float]] = []
     starts = [0]
     for rule in rules:
-        _emit(rule, layout, list(segments), clusters, steps, 0)
+        _emit(rule, layout, _Names(list(segments), clusters, [each.name for each in lists]), steps,
+              0)
         starts.append(len(steps))
     compared = [(arg, number) for step, arg, _, number in steps if step == _FEATURE]
     numbers = [s[3] for s in steps]
@@ -61,10 +66,14 @@ def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence
                  for step, arg, compare, number in steps]
         numbers += clusters.packed(layout.by_name, layout.specs)
         compared += _steps_of(clusters, layout)
+    ends = (len(numbers) + np.cumsum([0, *(len(each.places) for each in lists)])).tolist()
+    steps = [(step, ends[arg], ends[arg + 1], number) if step == _LIST else
+             (step, arg, compare, number) for step, arg, compare, number in steps]
     watched = {part for feature, _ in compared for part in _parts(feature, layout)}
+    packed = [np.array(numbers, np.float64), *(each.places for each in lists)]
     return Rules(np.array(starts, np.int64),
                  np.array([s[:3] for s in steps], np.int64).reshape(len(steps), 3),
-                 np.array(numbers, np.float64), np.array(sorted(watched), np.int64),
+                 np.concatenate(packed), np.array(sorted(watched), np.int64),
                  np.array(compared, np.float64).reshape(len(compared), 2))
 
 
@@ -85,7 +94,15 @@ def _steps_of(clusters: Clusters, layout: Layout) -> list[tuple[int, float]]:
     return found
 
 
-def _emit(rule: Condition, layout: Layout, segments: list[str], clusters: Clusters | None,
+class _Names(NamedTuple):
+    """What rules ask for by name."""
+
+    segments: list[str]
+    clusters: Clusters | None
+    lists: list[str]
+
+
+def _emit(rule: Condition, layout: Layout, names: _Names,
           steps: list[tuple[int, int, int, float]], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise KairosError("a condition is nested too deeply", f"at most {_DEPTH_MAX} levels")
@@ -95,10 +112,14 @@ def _emit(rule: Condition, layout: Layout, segments: list[str], clusters: Cluste
     elif rule.op == "bucket":
         steps.append((_BUCKET, signed_hash(rule.name), COMPARES.index(rule.compare), rule.number))
     elif rule.op == "cluster":
-        assert clusters is not None, "definitions accept clusters only where some are learned"
-        steps.append((_CLUSTER, clusters.names.index(rule.name), 0, 0.0))
+        assert names.clusters is not None, "definitions accept only clusters that are learned"
+        steps.append((_CLUSTER, names.clusters.names.index(rule.name), 0, 0.0))
     elif rule.op == "segment":
-        steps.append((_SEGMENT, segments.index(rule.name), 0, 0.0))
+        steps.append((_SEGMENT, names.segments.index(rule.name), 0, 0.0))
+    elif rule.op == "trait":
+        steps.append((_TRAIT, layout.traits[rule.name], signed_hash(rule.text), 0.0))
+    elif rule.op == "list":
+        steps.append((_LIST, names.lists.index(rule.name), 0, 0.0))
     else:
         # Pairwise, so that the stack of truths stays shallow however long a list is; and what
         # cannot change the answer any more is jumped over.
@@ -107,7 +128,7 @@ def _emit(rule: Condition, layout: Layout, segments: list[str], clusters: Cluste
             jump = len(steps)
             if n:
                 steps.append((_UNLESS if code == _ALL else _IF, 0, 0, 0.0))
-            _emit(part, layout, segments, clusters, steps, depth + 1)
+            _emit(part, layout, names, steps, depth + 1)
             if n or code == _NOT:
                 steps.append((code, 0, 0, 0.0))
             if n:
@@ -133,7 +154,7 @@ def _compares(compare, value, number):
 def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask, who):
     """The truth of one rule as of `at_ms`, for a member of the segments in `mask`.
 
-    who   hash of the person's id; any number where no rule asks for a bucket
+    who   hash of the person's id; any number where no rule asks for a bucket or a list
     """
     stack = uint64(0)
     one = uint64(1)
@@ -153,6 +174,12 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask,
         elif step == _BUCKET:
             place = place_of(who, i64[slot, TENANT], steps[s, 1])
             truth = _compares(steps[s, 2], place, numbers[s])
+            stack = (stack << one) | (one if truth else uint64(0))
+        elif step == _TRAIT:
+            truth = i64[slot, steps[s, 1]] == steps[s, 2]
+            stack = (stack << one) | (one if truth else uint64(0))
+        elif step == _LIST:
+            truth = is_listed(numbers, steps[s, 1], steps[s, 2], who)
             stack = (stack << one) | (one if truth else uint64(0))
         elif step == _CLUSTER:
             own = nearest(numbers, steps[s, 2], rd, u8, u16, i64, slot, at_ms)

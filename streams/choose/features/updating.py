@@ -38,6 +38,7 @@ from streams.choose.features.layout import (
     RING,
     RING16,
     TIMES,
+    TRAIT,
     VALUE,
     VALUE_SQ,
 )
@@ -233,3 +234,7 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 _extreme(i64, slot, at, divided(event_ms, tile_ms), tiles, amount, kind)
             elif kind in (FIRST, LAST):
                 _keep_number(i64, slot, at // 8, event_ms, offset, amount, kind == LAST)
+            elif kind == TRAIT and fields[tiles] != ops[op, O_WHERE]:
+                # Events carry what was known when they were admitted: the last in the log knows
+                # most, whatever its own time.
+                i64[slot, at // 8] = fields[tiles]

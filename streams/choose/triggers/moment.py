@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.choose.triggers.interests import UNKNOWN, Features
-from streams.playbooks.conditions import features_in, segments_in
+from streams.playbooks.conditions import features_in, names_in
 from streams.playbooks.model import Condition, Playbook
 
 ITEMS_MAX = 5
@@ -78,4 +78,4 @@ def values_in(condition: Condition | None, person: Person) -> dict[str, float | 
     if condition is None:
         return {}
     return {**{name: person.feature(name) for name in sorted(features_in(condition))},
-            **{name: person.in_segment(name) for name in sorted(segments_in(condition))}}
+            **{name: person.in_segment(name) for name in sorted(names_in(condition, "segment"))}}
