@@ -53,7 +53,8 @@ class Stage:
 
 
 STAGES: Final[tuple[Stage, ...]] = (
-    Stage("admit", (RAW,), (ADMITTED, RECEIPTS, CONSENTS, REFUSALS, QUARANTINE), (CONSENTS,),
+    Stage("admit", (RAW, CATALOGUE), (ADMITTED, RECEIPTS, CONSENTS, REFUSALS, QUARANTINE),
+          (CONSENTS,),
           "admit-sources-changelog", (
               Step("arrival", "can I read you, are you whole, are you too old or too large?"),
               Step("gate", "does your subject agree, and to what?"),

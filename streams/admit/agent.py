@@ -1,6 +1,7 @@
 """Admit: from what apps told us to events that may be used, whose subjects are pseudonyms.
 
     arrival -> subject -> gate -> rates -> dedup -> link, vault, traits -> events.admitted
+    catalogue.items -> what has changed of an item -> events.admitted
 
 One raw record ends in exactly one of: admitted, refused, duplicate, quarantined, control. Replay
 after a crash repeats what it emitted, with the same origins; a record whose subject's row already
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from schemas import contract
 from schemas.events import EventDecoder, WriterSchemas
 from streams.admit import arrival, gate, identity, item_changes, records
 from streams.admit.clocks import Clocks, clocked
@@ -24,7 +26,7 @@ from streams.engine.stage import PartitionState
 from streams.kernel import ids
 from streams.kernel.outcomes import Poisoned
 from streams.kernel.side_inputs import SideInputs
-from streams.pipeline import ADMITTED, CONSENTS, RAW, RECEIPTS
+from streams.pipeline import ADMITTED, CATALOGUE, CONSENTS, RAW, RECEIPTS
 from streams.privacy.pseudonyms import Pseudonyms
 from streams.privacy.vault import Deposit, VaultPort
 
@@ -37,7 +39,7 @@ class AdmitLogic:
     """
 
     name = "admit"
-    topics: tuple[str, ...] = (RAW,)
+    topics: tuple[str, ...] = (RAW, CATALOGUE)
 
     def __init__(self, side: SideInputs, pseudonyms: Pseudonyms, vault: VaultPort, *,
                  partitions: int, limits: AdmitLimits | None = None,
@@ -50,7 +52,7 @@ class AdmitLogic:
         self._declared: tuple[int, frozenset[str], frozenset[str]] = (-1, frozenset(), frozenset())
 
     def make_slab(self) -> Slab:
-        return Slab(topics=len(self.topics))
+        return Slab(topics=1)           # rows of subjects are stamped by events.raw alone
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Process one partition's records in order."""
@@ -59,8 +61,13 @@ class AdmitLogic:
         clocks, deposits = self._clocks(state), list[Deposit]()
         seen_ids = self._seen_ids(state)
         rates = Rates(state.notes, self._limits, partitions=self._partitions)
+        appended_ms = 0
         for record in batch:
             out.at(record)
+            if record.topic == CATALOGUE:
+                self._take_item(state, record, out)
+                continue
+            appended_ms = record.appended_ms
             rates.at(record.appended_ms)
             event = self._arrive(record, clocks, out)
             if event is not None:
@@ -68,9 +75,10 @@ class AdmitLogic:
                 _Visit(self, state, seen_ids, limits, record, event, out, deposits).settle()
         if deposits:
             self._vault.put_many(deposits)       # before any emission leaves: walk has not returned
-        seen_ids.expire(appended_ms=batch[-1].appended_ms)
+        if appended_ms:
+            seen_ids.expire(appended_ms=appended_ms)
         for tenant, watermark_ms in clocks.take_advances():
-            self._say(out, state, tenant, watermark_ms, appended_ms=batch[-1].appended_ms)
+            self._say(out, state, tenant, watermark_ms, appended_ms=appended_ms)
 
     def recovered(self, state: PartitionState) -> None:
         """Rows are back: the index of ids is built again from them."""
@@ -129,6 +137,23 @@ class AdmitLogic:
             return
         clocks.tick(event["tenant"], event["event_ms"])
         out.refuse("control", "clock", **labels(event))
+
+    def _take_item(self, state: PartitionState, record: Record, out: Out) -> None:
+        """Tell every partition of events.admitted, each holds people who may care, what is new of
+        an item. A replay tells it again, which is the same change."""
+        if not record.value:
+            item_changes.withdraw(state.slab, record)
+            return
+        try:
+            item = contract(CATALOGUE).decode(record.value)
+        except ValueError as fault:
+            out.quarantine("bad_avro", detail=str(fault))
+            return
+        change = item_changes.learn(state.slab, item, record)
+        if change is not None:
+            for partition in range(self._partitions):
+                out.emit(ADMITTED, item["tenant"], change, partition=partition,
+                         schema="item_change")
 
     def _pass_on(self, event: dict[str, Any], record: Record, out: Out) -> None:
         """A change of an item is about nobody: it needs no consent and has no subject."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import handing, kernel, triggers
+from streams.choose import handing, item_changes, kernel, triggers
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.program import GroupSlots, Program, Told, lines_items
@@ -103,7 +103,11 @@ class Walk:
                 self._hand_over(record, _HANDOVER.decode(record.value))
                 return
             if _ITEM.is_mine(record.value):
-                self._take_change(_ITEM.decode(record.value))
+                change = _ITEM.decode(record.value)
+                if not item_changes.keep(self._state.notes, change, self._tables.cared_for):
+                    self._out.refuse("refused", "too_many_changes", subject=change["item_id"],
+                                     detail=f"item {change['item_id']}", tenant=change["tenant"],
+                                     event_ms=change["as_of_ms"])
                 return
             if not _WATERMARK.is_mine(record.value):
                 _EVENT.decode(record.value)
@@ -241,31 +245,14 @@ class Walk:
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
             schema="watermark")
 
-    def _take_change(self, change: dict[str, Any]) -> None:
-        """Keep a change of an item until the watermark has passed it: then all that happened
-        before is known, in whatever order it came. The same change told again is one change."""
-        waiting = self._state.notes.setdefault("items", {}).setdefault(change["tenant"], [])
-        told = [change["as_of_ms"], change["item_id"], change["price_before_micros"],
-                change["price_micros"], change["currency"], change["was_in_stock"],
-                change["in_stock"]]
-        if told not in waiting:
-            waiting.append(told)
-
     def _look_at_changes(self, record: Record, tenant: str, now_ms: int, appended_ms: int,
                          woken: set[int]) -> None:
         """Let people look at what has changed by `now_ms` of the items that they care for."""
-        items = self._state.notes.get("items", {})
-        passed = sorted(told for told in items.get(tenant, ()) if told[0] <= now_ms)
-        if not passed:
-            return
-        items[tenant] = [told for told in items[tenant] if told[0] > now_ms]
-        if not items[tenant]:
-            del items[tenant]
-        playbooks = self._playbooks_of(self._side, tenant)
-        for as_of_ms, item_id, *facts in passed:
-            change = triggers.ItemChange(item_id, as_of_ms, *facts)
+        passed = item_changes.take_passed(self._state.notes, tenant, now_ms)
+        playbooks = self._playbooks_of(self._side, tenant) if passed else ()
+        for change in passed:
             people = [(self._people.key(slot), slot)
-                      for slot in self._tables.cared_for.get(item_id, ())
+                      for slot in self._tables.cared_for.get(change.item_id, ())
                       if self._tables.tenant_of(slot) == tenant]
             for key, slot in sorted(people):
                 if slot in woken or not self._people.has_seen(slot, record.offset):

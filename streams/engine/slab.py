@@ -81,6 +81,10 @@ class Slab:
     def stamp(self, slot: int, topic: int, offset: int) -> None:
         """The row now includes `offset` of input `topic`; it is due for the changelog."""
         self.words[slot * self.width + topic] = offset + 1
+        self.mark_due(slot)
+
+    def mark_due(self, slot: int) -> None:
+        """The row has changed, and goes to the changelog."""
         key = self._keys[slot]
         assert key is not None
         self.dirty.add(key)

@@ -61,6 +61,8 @@ REASONS: Final[dict[str, str]] = {
     # admit: control
     "clock": "a clock event moved its tenant's event clock; counted apart, never admitted",
     "item_changed": "a change of an item was passed on to the people of its partition",
+    # choose: refused
+    "too_many_changes": "more changes of items at once than can wait until their moment is over",
     # choose: why nothing was said
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",
