@@ -280,8 +280,17 @@ def run(seed: int, **options: Any) -> Counter[str]:
     return World(seed, **options).run()
 
 
-def stage_of(seed: int, choose_every: int) -> Any:
-    return sim_choose if choose_every and seed % choose_every == choose_every - 1 else sim_stage
+def play(seed: int, choose_every: int, *, talk: bool = False) -> Counter[str]:
+    """The world of this seed: a plain stage's, or the choose stage's, whose definitions change in
+    every second one."""
+    if not choose_every or seed % choose_every != choose_every - 1:
+        return run(seed, talk=talk)
+    if seed // choose_every % 2 == 0:
+        return run(seed, stage=sim_choose, talk=talk)
+    import sim_changing  # it is made of the worlds above
+
+    found: Counter[str] = sim_changing.run(seed, talk=talk)
+    return found
 
 
 def main() -> int:
@@ -293,12 +302,12 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable(logging.ERROR)       # a walk that fails is meant to, and is logged by the lane
     if given.seed is not None:
-        print(dict(run(given.seed, stage=stage_of(given.seed, given.choose_every), talk=True)))
+        print(dict(play(given.seed, given.choose_every, talk=True)))
         return 0
     began, total = time.monotonic(), Counter[str]()
     for seed in range(given.seeds):
         try:
-            total += run(seed, stage=stage_of(seed, given.choose_every))
+            total += play(seed, given.choose_every)
         except (AssertionError, KairosError, LookupError, ValueError) as fault:
             print(f"seed {seed}: {type(fault).__name__}: {fault}\n"
                   f"once more, with what happened: make sim SEED={seed}", file=sys.stderr)

@@ -64,8 +64,8 @@ class Changing(sim.World):
         super()._start()
 
 
-def run(seed: int) -> Any:
-    return Changing(seed, Stage).run()
+def run(seed: int, *, talk: bool = False) -> Any:
+    return Changing(seed, Stage, talk=talk).run()
 
 
 def compare(world: Any, when: str) -> None:
