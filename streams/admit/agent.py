@@ -328,7 +328,7 @@ class _Visit:
         """Tell the visitor's partition whom what it knows belongs to from now on."""
         self._out.emit(ADMITTED, visitor, {
             "tenant": self._event["tenant"], "visitor_id": visitor, "profile_id": person,
-            "row": b"", "event": b"", "event_ms": self._event["event_ms"],
+            "row": b"", "layout": "", "event": b"", "event_ms": self._event["event_ms"],
             "appended_ms": self._record.appended_ms, "stage": "admit"}, schema="handover")
 
     def _admit(self, allowed: int, pair: identity.Pair | None) -> None:

@@ -81,6 +81,10 @@ class Tables:
             assert value is not None
             self._unread[key] = value
 
+    def hear_layout(self, description: str) -> None:
+        """What a person's row from another partition means; see `Layouts.hear`."""
+        self._of_people.hear(description)
+
     def settle(self) -> None:
         """Read what could not be read before all layouts were known; cells that are new from now
         on begin to count."""

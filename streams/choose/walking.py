@@ -179,6 +179,7 @@ class Walk:
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
         elif told["row"]:
+            self._tables.hear_layout(told["layout"])
             self._receive(person, tenant, told["row"])
         else:
             self._give_away(record, told)
@@ -210,6 +211,7 @@ class Walk:
         self._out.emit(pipeline.ADMITTED, person, {
             "tenant": tenant, "visitor_id": self._people.key(slot).decode(),
             "profile_id": person, "row": row, "event": event, "event_ms": event_ms,
+            "layout": self._program.people.description if row else "",
             "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
 
     def _receive(self, person: str, tenant: str, row: bytes) -> None:

@@ -233,3 +233,27 @@ def test_a_visitor_handed_over_around_the_change_is_counted_once_as_the_person()
         assert program.feature(people, slot, "spend_30d", START + DAY_MS) == 120.0, f"{fuse=}"
         assert members(lane, program)[VISITOR.encode()] == []
         assert not any(entered for (who, _), entered in told(broker).items() if who == VISITOR)
+
+
+@pytest.mark.parametrize("giver_is_new", [False, True])
+def test_amid_a_deployment_a_visitors_row_is_read_by_an_owner_of_other_definitions(
+        giver_is_new: bool) -> None:
+    """Two partitions, of which neither has ever seen the other's layout."""
+    old, new = sim_changing.programs()
+    giver, taker = (new, old) if giver_is_new else (old, new)
+    one = handed_over(*(visits(n, VISITOR, "purchase", START + n * HOUR_MS) for n in range(1, 5)),
+                      link(9, START + 9 * HOUR_MS))
+    assert drive(one, sim_changing.logic(giver), 0) is not None
+    [passed] = [value for _, value in one.logs[pipeline.ADMITTED, 0]
+                if value is not None and contract("handover").is_mine(value)
+                and contract("handover").decode(value)["row"]]
+    other = handed_over(visits(10, PERSON, "purchase", START + 10 * HOUR_MS),
+                        (PERSON.encode(), passed))
+    lane = drive(other, sim_changing.logic(taker), 0)
+    assert lane is not None and not other.logs["events.quarantined", 0]
+    people = lane.state.slab.people
+    slot = people.find(PERSON.encode())
+    assert slot is not None
+    read = {name: taker.feature(people, slot, name, START + DAY_MS)
+            for name in ("orders_lifetime", "spend_30d")}
+    assert read == {"orders_lifetime": 5, "spend_30d": 100.0}

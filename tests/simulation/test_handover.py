@@ -39,9 +39,9 @@ def event(number: int, profile: str, kind: str, at_ms: int, **fields: Any) -> tu
 
 def link(number: int, at_ms: int) -> tuple[bytes, bytes]:
     return VISITOR.encode(), contract("handover").encode({
-        "tenant": "t", "visitor_id": VISITOR, "profile_id": PERSON, "row": b"", "event": b"",
-        "event_ms": at_ms, "appended_ms": at_ms, "stage": "admit", "origin_partition": 0,
-        "origin_offset": number, "origin_sequence": 1})
+        "tenant": "t", "visitor_id": VISITOR, "profile_id": PERSON, "row": b"", "layout": "",
+        "event": b"", "event_ms": at_ms, "appended_ms": at_ms, "stage": "admit",
+        "origin_partition": 0, "origin_offset": number, "origin_sequence": 1})
 
 
 def world(*records: tuple[bytes, bytes]) -> Broker:

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import orjson
 
@@ -101,6 +102,10 @@ class Plan:
         else:
             self._spans.append((source, target, size))
 
+    def reads(self, row: bytes) -> bool:
+        """Is the row as long as one of the old layout?"""
+        return len(row) == self._old.row_bytes
+
     def move(self, row: bytes) -> bytes:
         """The row in the new layout."""
         made = bytearray(self._new.row_bytes)
@@ -169,6 +174,14 @@ class Layouts:
         self._known[_ID.unpack(key[len(self._prefix):])[0]] = Written.decode(value)
         self._plans.clear()
 
+    def hear(self, description: str) -> None:
+        """A row comes from another partition, whose owner has other definitions, perhaps ones that
+        no row of this partition was ever written with."""
+        number = crc32(description.encode())
+        if number not in self._plans:
+            self._plans[number] = Plan(Described.read(description),
+                                       Described.read(self._own.description))
+
     def migrate(self, layout: int, row: bytes, tail: dict[str, Any],
                 ) -> tuple[bytes, dict[str, Any]] | None:
         """A row of another layout in this one; None when nobody said how that is laid out."""
@@ -177,11 +190,9 @@ class Layouts:
             known = self._known.get(layout)
             if known is None:
                 return None
-            old = Described.read(known.description)
-            if old.row_bytes != len(row):
-                return None
-            plan = self._plans[layout] = Plan(old, Described.read(self._own.description))
-        return plan.move(row), tail
+            plan = self._plans[layout] = Plan(Described.read(known.description),
+                                              Described.read(self._own.description))
+        return (plan.move(row), tail) if plan.reads(row) else None
 
     def settle(self, newest_ms: Mapping[int, int]) -> None:
         """All that the changelog holds was taken. `newest_ms`: per tenant the newest event it has
