@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from streams.engine.snapshots import Snapshot
+from streams.engine.tags import NONE, Tags
 from streams.kernel.errors import StateError
 
 Entry = tuple[bytes, bytes | None]
@@ -35,6 +37,7 @@ _KEY = struct.Struct(">BI")
 _NUMBER = struct.Struct("<Q")
 _MAGIC = 1
 _METADATA = "epochs="
+_READ_AT_ONCE = 4096
 _RESET = ("reset the stage: stop it, delete its changelog topic and its consumer group, and start "
           "again from the beginning of its input")
 
@@ -95,27 +98,39 @@ class Versions:
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
-        self._tags: dict[bytes, int] = {}          # key -> tag of the version that counts
+        self._tags = Tags()                        # key -> tag of the version that counts
         self._held: Counter[int] = Counter()       # epoch -> keys whose version is its
         self._dropped: set[bytes] = set()          # keys whose version says: dropped
         self._spent: dict[bytes, None] = {}        # changelog keys to clear
         self._waiting: set[bytes] = set()          # dropped; cleared when no other version is left
         self._ripe: set[bytes] = set()
-        self._written: list[tuple[bytes, int, bool]] = []
-        self._moving: list[bytes] = []
+        self._written: tuple[list[bytes], list[int], set[bytes]] = ([], [], set())
+        self._oldest_tag = 0                       # rows with tags up to this one are moved
 
     def __len__(self) -> int:
         return len(self._tags)
 
-    def adopt(self, key: bytes, tag: int, *, dropped: bool) -> None:
-        """`key` stands under `tag`."""
-        old = self._tags.get(key)
-        if old is None or old >> 1 != tag >> 1:
-            if old is not None:
-                self._spend(key, old)
-            self._held[tag >> 1] += 1
-        self._tags[key] = tag
-        (self._dropped.add if dropped else self._dropped.discard)(key)
+    @property
+    def memory_bytes(self) -> int:
+        """What the tags take."""
+        return self._tags.memory_bytes
+
+    def _adopt(self, keys: Sequence[bytes], tags: Sequence[int], dropped: Container[bytes]) -> None:
+        """Each key stands under its tag."""
+        olds = self._tags.change(keys, tags)
+        for key, tag, old in zip(keys, tags, olds, strict=True):
+            if old >> 1 != tag >> 1:
+                self._succeed(key, old, tag)
+            if key in dropped:
+                self._dropped.add(key)
+            elif self._dropped:
+                self._dropped.discard(key)
+
+    def _succeed(self, key: bytes, old: int, tag: int) -> None:
+        """The version that counts is another epoch's now; NONE: there was none."""
+        if old != NONE:
+            self._spend(key, old)
+        self._held[tag >> 1] += 1
 
     def _spend(self, key: bytes, tag: int) -> None:
         """Nothing of this epoch is needed under `key` any more."""
@@ -123,58 +138,70 @@ class Versions:
         for side in (tag & ~1, tag | 1):
             self._spent[full(side, key)] = None
 
-    def _forget(self, key: bytes) -> None:
-        self._held[self._tags.pop(key) >> 1] -= 1
-        self._dropped.discard(key)
-
     def read(self, changelog: Iterable[Entry]) -> Iterator[Entry]:
         """The (key, row bytes) that count, in the order of the log; None: the row is gone.
 
         Raises StateError when a key is not one of ours, and when there are rows but no owner yet.
         """
-        ends, void = dict(self.lineage.ends), dict[bytes, None]()
-        for stored, value in changelog:
+        ends, void, entries = dict(self.lineage.ends), dict[bytes, None](), iter(changelog)
+        while some := list(islice(entries, _READ_AT_ONCE)):
+            yield from self._read(some, ends, void)
+        self._after_reading(void)
+
+    def _read(self, entries: Sequence[Entry], ends: Mapping[int, int],
+              void: dict[bytes, None]) -> Iterator[Entry]:
+        found: list[tuple[bytes, int, bytes, bytes | None, bool]] = []
+        for stored, value in entries:
             if self.lineage.is_first:
                 raise StateError("the changelog holds rows, but no offsets were ever committed: "
                                  "state and offsets do not belong together", _RESET)
             tag, key = split(stored)
-            epoch = tag >> 1
-            if value is None:
-                void.pop(stored, None)
-                self._spent.pop(stored, None)
-                if self._tags.get(key) == tag:
-                    self._forget(key)
-                    yield key, None
-            elif _NUMBER.unpack_from(value)[0] <= ends.get(epoch, -1):
-                void.pop(stored, None)
-                self._spent.pop(stored, None)
-                body = value[_NUMBER.size:]
-                self.adopt(key, tag, dropped=not body)
-                yield key, body or None
-            elif epoch < self.lineage.epoch:      # a newer owner's is not ours to judge
+            if value is None or _NUMBER.unpack_from(value)[0] <= ends.get(tag >> 1, -1):
+                body = None if value is None else value[_NUMBER.size:]
+                found.append((key, tag, stored, body, True))
+            elif tag >> 1 < self.lineage.epoch:      # a newer owner's is not ours to judge
+                found.append((key, tag, stored, None, False))
+        counting = [each for each in found if each[4]]
+        olds = iter(self._tags.change([key for key, *_ in counting],
+                                      [tag for _, tag, *_ in counting],
+                                      [body is None for *_, body, _ in counting]))
+        for key, tag, stored, body, counts in found:
+            if not counts:
                 void[stored] = None
-        self._after_reading(void)
+                continue
+            old = next(olds)
+            void.pop(stored, None)
+            self._spent.pop(stored, None)
+            if body is None and old != tag:
+                continue
+            if body is None:
+                self._held[tag >> 1] -= 1
+            elif old >> 1 != tag >> 1:
+                self._succeed(key, old, tag)
+            (self._dropped.discard if body or body is None else self._dropped.add)(key)
+            yield key, body or None
 
-    def _after_reading(self, void: Iterable[bytes]) -> None:
-        for stored in void:
-            tag, key = split(stored)
-            if self._tags.get(key, 0) >> 1 != tag >> 1:      # else cleared when the row is written
+    def _after_reading(self, void: dict[bytes, None]) -> None:
+        owners = [split(stored) for stored in void]
+        for stored, (tag, _), own in zip(void, owners, self._tags.find(
+                [key for _, key in owners]), strict=True):
+            if own >> 1 != tag >> 1:      # else cleared when the row is written
                 self._spent[stored] = None
         self._waiting = set(self._dropped)
         for key in self._dropped:
-            self._spent[full(self._tags[key] ^ 1, key)] = None
+            self._spent[full(self._tags.get(key) ^ 1, key)] = None
         surplus = len(self.lineage.ends) - EPOCHS_MAX
         if surplus > 0:
-            oldest = {epoch for epoch, _ in self.lineage.ends[:surplus]}
-            self._moving = [key for key, tag in self._tags.items()
-                            if tag >> 1 in oldest and key not in self._dropped]
+            self._oldest_tag = self.lineage.ends[surplus - 1][0] << 1 | 1
 
     def take_moving(self) -> list[bytes]:
         """Some keys of the oldest epochs, to be written anew with this checkpoint's rows."""
+        if not self._oldest_tag:
+            return []
         # Metadata has 4 KB: an owner that finds twice the epochs moves all at once.
-        limit = MOVED_ROWS_MAX if len(self.lineage.ends) < 2 * EPOCHS_MAX else len(self._moving)
-        taken, self._moving = self._moving[:limit], self._moving[limit:]
-        return [key for key in taken if self._tags.get(key, 0) >> 1 != self.lineage.epoch]
+        limit = MOVED_ROWS_MAX if len(self.lineage.ends) < 2 * EPOCHS_MAX else len(self._tags)
+        return [key for key in self._tags.up_to(self._oldest_tag, limit)
+                if key not in self._dropped]
 
     def write(self, number: int, rows: Iterable[Entry]) -> list[Entry]:
         """What checkpoint `number` puts into the changelog: what to clear, then `rows`.
@@ -183,25 +210,25 @@ class Versions:
         nothing may be written any more.
         """
         entries: list[Entry] = [(stored, None) for stored in self._spent]
-        written: list[tuple[bytes, int, bool]] = []
-        find, stamp, (even, odd) = self._tags.get, _NUMBER.pack(number), self._sides()
+        given = list(rows)
+        written, tags, dropped = list[bytes](), list[int](), set[bytes]()
+        stamp, (even, odd) = _NUMBER.pack(number), self._sides()
         even_key, odd_key = full(even, b""), full(odd, b"")
-        for key, body in rows:
-            old = find(key)
-            if body is None and (old is None or key in self._dropped):
-                continue
-            if old == even:
-                tag, stored = odd, odd_key + key
-            else:
-                tag, stored = even, even_key + key
-            written.append((key, tag, body is None))
-            entries.append((stored, stamp if body is None else stamp + body))
+        for (key, body), old in zip(given, self._tags.find([key for key, _ in given]),
+                                    strict=True):
+            if body is None:
+                if old == NONE or key in self._dropped:
+                    continue
+                dropped.add(key)
+            tag, prefix = (odd, odd_key) if old == even else (even, even_key)
+            written.append(key)
+            tags.append(tag)
+            entries.append((prefix + key, stamp if body is None else stamp + body))
         if self._ripe or self._waiting:
-            again = {key for key, _, _ in written}
-            self._ripe -= again
-            self._waiting -= again
-            entries += [(full(self._tags[key], key), None) for key in sorted(self._ripe)]
-        self._written = written
+            self._ripe.difference_update(written)
+            self._waiting.difference_update(written)
+            entries += [(full(self._tags.get(key), key), None) for key in sorted(self._ripe)]
+        self._written = written, tags, dropped
         return entries
 
     def _sides(self) -> tuple[int, int]:
@@ -217,15 +244,21 @@ class Versions:
         """The commit of what `write` gave was taken: it counts, and what it replaced is spent."""
         self.lineage = lineage
         self._spent.clear()
-        for key in self._ripe:
-            self._forget(key)
+        self._forget(list(self._ripe))
         self._ripe, self._waiting = self._waiting, set()
-        for key, tag, dropped in self._written:
-            self.adopt(key, tag, dropped=dropped)
-            if dropped:
-                self._waiting.add(key)
-                self._spent[full(tag ^ 1, key)] = None
-        self._written = []
+        written, tags, dropped = self._written
+        self._adopt(written, tags, dropped)
+        if dropped:
+            tag_of = dict(zip(written, tags, strict=True))
+            self._waiting |= dropped
+            self._spent.update((full(tag_of[key] ^ 1, key), None) for key in dropped)
+        self._written = [], [], set()
+
+    def _forget(self, keys: Sequence[bytes]) -> None:
+        for key, tag in zip(keys, tags := self._tags.find(keys), strict=True):
+            self._held[tag >> 1] -= 1
+            self._dropped.discard(key)
+        self._tags.change(keys, tags, [True] * len(keys))
 
     def standing(self) -> Iterator[tuple[bytes, int, bool]]:
         """(key, tag, dropped) of every key."""
@@ -237,8 +270,9 @@ class Versions:
 
     def load(self, snapshot: Snapshot) -> None:
         """Take what counts from a snapshot; `read` goes on from where it ends."""
-        for key, tag, row in snapshot.rows:
-            self.adopt(key, tag, dropped=not row)
+        rows = snapshot.rows
+        self._adopt([key for key, _, _ in rows], [tag for _, tag, _ in rows],
+                    {key for key, _, row in rows if not row})
         self._spent = dict.fromkeys(snapshot.spent)
 
 

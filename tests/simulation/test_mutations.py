@@ -189,10 +189,9 @@ def test_clearing_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
     def write(self: Versions, number: int, rows: Iterable[Entry]) -> list[Entry]:
         due = list(rows)
-        old = [self._tags[key] for key, _ in due if key in self._tags]
-        mine = [versions.full(tag, key) for (key, _), tag in zip(
-            [row for row in due if row[0] in self._tags], old, strict=True)
-            if tag >> 1 != self.lineage.epoch]
+        olds = self._tags.find([key for key, _ in due])
+        mine = [versions.full(tag, key) for (key, _), tag in zip(due, olds, strict=True)
+                if tag and tag >> 1 != self.lineage.epoch]
         return [*real(self, number, due), *((stored, None) for stored in mine)]
 
     monkeypatch.setattr(Versions, "write", write)
