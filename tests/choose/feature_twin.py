@@ -14,11 +14,11 @@ from streams.choose.features.layout import (
     Layout,
 )
 from streams.choose.features.reading import NO_AGE, read
-from streams.choose.features.spec import FILTERS, FeatureSpec, tile_ms_of
+from streams.choose.features.spec import FILTERS, SESSION_TILES, FeatureSpec, tile_ms_of
 from streams.choose.features.updating import type_of, update
 from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.rows import Rows
-from streams.kernel.moments import DAY_MS, HOUR_MS
+from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,45 @@ def _gap(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
     return (max(times) - min(times)) / (len(times) - 1) / DAY_MS if len(times) > 1 else None
 
 
+def _sessions(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
+    """Slots of a quarter of the gap; with none between them for a whole gap, a session ends."""
+    slot_ms, slots = spec.session_slots()
+    now, newest = at_ms // slot_ms, max((e.event_ms // slot_ms for e in own), default=0)
+    kept = {e.event_ms // slot_ms for e in own
+            if e.event_ms // slot_ms // 64 > newest // 64 - (slots + 62) // 64 - 1}
+    inside = sorted(slot for slot in kept if now - slots < slot <= now)
+    return float(sum(not n or slot - inside[n - 1] > 4 for n, slot in enumerate(inside)))
+
+
+def _session(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    """Back from the newest event to the first pause of a gap."""
+    ranked = sorted(own, key=lambda e: e.event_ms)
+    oldest = ranked[-1].event_ms // spec.gap_ms - SESSION_TILES if ranked else 0
+    inside: list[Heard] = []
+    for e in reversed(ranked):
+        if (inside and inside[-1].event_ms - e.event_ms >= spec.gap_ms) or (
+                e.event_ms // spec.gap_ms <= oldest):
+            break
+        inside.append(e)
+    if not inside:
+        return None
+    if spec.of == ("length",):
+        return (inside[0].event_ms - inside[-1].event_ms) / MINUTE_MS
+    return float(len(inside)) if spec.of == ("events",) else sum(_numbers(spec, inside))
+
+
+def _rfm(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
+    if not own:
+        return None
+    age_ms = max(0, at_ms - max(e.event_ms for e in own))
+    recency, frequency, money = spec.cuts
+    return (100.0 * (5 - sum(age_ms > cut for cut in recency))
+            + 10 * (1 + sum(_count(spec, own, at_ms) >= cut for cut in frequency))
+            + 1 + sum(_sum(spec, own, at_ms) * 1e6 >= cut for cut in money))
+
+
 _OF_KIND: dict[str, Any] = {
+    "sessions": _sessions, "session": _session, "rfm": _rfm,
     "count": _count, "sum": _sum, "mean": _mean, "variance": _variance, "min": _least,
     "max": _most, "rate": _rate, "distinct": _distinct, "decay": _decay, "mean_gap": _gap,
     "lifetime": lambda spec, own, at_ms: float(len(own)),

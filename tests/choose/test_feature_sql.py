@@ -41,6 +41,7 @@ MORE = (
     FeatureSpec("quote", "it's \\", "count", HOUR_MS),
     FeatureSpec("fresh_ratio", "", "ratio", max_age_ms=3 * DAY_MS, of=("shoe_spend", "gap")),
     FeatureSpec("warm_ratio", "", "ratio", of=("warm_spend", "warm")),
+    FeatureSpec("stay_7d", "view", "session", max_age_ms=7 * DAY_MS, gap_ms=DAY_MS, of=("length",)),
     FeatureSpec("items_ratio", "", "ratio", of=("all_7d", "items_7d")),
 )
 Ask = Callable[..., dict[str, dict[str, Any]]]

@@ -37,6 +37,15 @@ SPECS = (
     FeatureSpec("last_spend", "purchase", "last", of=("value",)),
     FeatureSpec("gap", "purchase", "mean_gap"),
     FeatureSpec("shoe_views", "view", "count", 30 * DAY_MS, where=("category", "shoes")),
+    FeatureSpec("visits_7d", "*", "sessions", 7 * DAY_MS, gap_ms=HOUR_MS),
+    FeatureSpec("visits_1h", "view", "sessions", HOUR_MS, gap_ms=90_001),
+    FeatureSpec("stay", "*", "session", gap_ms=4 * HOUR_MS, of=("length",)),
+    FeatureSpec("steps", "*", "session", gap_ms=4 * HOUR_MS, of=("events",)),
+    FeatureSpec("cart", "purchase", "session", gap_ms=DAY_MS, of=("value",)),
+    FeatureSpec("units", "purchase", "session", gap_ms=DAY_MS, of=("quantity",)),
+    FeatureSpec("rfm", "purchase", "rfm", 7 * DAY_MS, of=("value",), cuts=(
+        (HOUR_MS, DAY_MS, 3 * DAY_MS, 9 * DAY_MS), (2, 5, 9, 14),
+        (100_000_000, 400_000_000, 900_000_000, 1_500_000_000))),
     FeatureSpec("per_order", "purchase", "ratio", of=("spend_30d", "orders")),
 )
 BY_NAME = {spec.name: spec for spec in SPECS}
@@ -82,7 +91,8 @@ def test_a_person_without_events_has_zeros_for_counts_and_nothing_for_the_rest()
     row = Fast(SPECS)
     none = {s.name for s in SPECS if row.value(s.name, START) is None}
     assert none == {"basket", "spread", "units_spread", "cheapest", "dearest", "since",
-                    "first_spend", "last_spend", "gap", "per_order"}
+                    "first_spend", "last_spend", "gap", "stay", "steps", "cart", "units", "rfm",
+                    "per_order"}
     assert all(row.value(s.name, START) == 0.0 for s in SPECS if s.name not in none)
     assert row.age("views_1h", START) is None
 
@@ -118,7 +128,7 @@ def test_a_tile_of_counts_saturates_and_never_wraps() -> None:
         "views_1h", START) == 70_000
 
 
-WATCHED = ("views_1h", "spend_30d", "items_7d", "basket", "cheapest")
+WATCHED = ("views_1h", "spend_30d", "items_7d", "basket", "cheapest", "visits_7d", "rfm")
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -178,7 +178,16 @@ def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureS
         name, body.get("event", ""), body["kind"], _span(body, "window"), _span(body, "max_age"),
         (of,) if isinstance(of, str) else tuple(of), _span(body, "half_life"),
         where[0] if where else (), body.get("purpose", whole["purpose"]),
-        parse_span(retention) if retention else WINDOW_MS_MAX)
+        parse_span(retention) if retention else WINDOW_MS_MAX, _span(body, "gap"), _cuts(body))
+
+
+def _cuts(body: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """Of rfm: recency in ms, frequency in events, money in micro-units."""
+    if body["kind"] != "rfm":
+        return ()
+    return (tuple(parse_span(span) for span in body.get("recency", ())),
+            tuple(body.get("frequency", ())),
+            tuple(round(number * 1_000_000) for number in body.get("money", ())))
 
 
 def _span(body: dict[str, Any], key: str) -> int:

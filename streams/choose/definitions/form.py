@@ -38,10 +38,10 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source (`value`, `quantity`), or for a ratio two features."""
+    """One source (`value`, `quantity`; of a session more), or for a ratio two features."""
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(spec.SOURCES)},
+        return {"anyOf": [{"enum": list(spec.OF_SESSION)},
                           {"type": "array", "items": {"type": "string"}, "minItems": 2,
                            "maxItems": 2}]}
 
@@ -49,7 +49,7 @@ class Source:
         if spot.sequence is not None:
             yield from ListOf(_NAME, 2, 2).faults(spot, where)
         else:
-            yield from Choice(spec.SOURCES).faults(spot, where)
+            yield from Choice(spec.OF_SESSION).faults(spot, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class Rule:
             yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
 
 
+_CUTS = {key: Key(ListOf(part, spec.CUTS, spec.CUTS), says) for key, part, says in (
+    ("recency", Span(1000, spec.WINDOW_MS_MAX), "of rfm: newer than the first is graded 5"),
+    ("frequency", Whole(1, 10**6), "of rfm: as many events as the last are graded 5"),
+    ("money", Number(0, 1e9), "of rfm: as much as the last is graded 5"))}
 _WHERE = Fields({name: Key(Text("a text", "", 1, 200), f"the event's {name} must be this text")
                  for name in spec.FILTERS})
 
@@ -76,6 +80,8 @@ FEATURE = Fields({
     "half_life": Key(Span(spec.HALF_LIFE_MS_MIN, spec.HALF_LIFE_MS_MAX),
                      "after this time an event weighs half"),
     "of": Key(Source(), "the number it is made of; for a ratio two features"),
+    "gap": Key(Span(spec.GAP_MS_MIN, spec.GAP_MS_MAX), "a pause of this length ends a session"),
+    **_CUTS,
     "where": Key(_WHERE, "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
     "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
@@ -155,15 +161,41 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[st
     if not found.event:
         yield Fault(line, f"'{where}.event' is missing", "name an event type, or '*'")
     yield from _needs(where, line, "window", found.kind in spec.WINDOWED, found.window_ms)
+    yield from _needs(where, line, "gap", found.kind in ("sessions", "session"), found.gap_ms)
     yield from _needs(where, line, "half_life", found.kind == "decay", found.half_life_ms)
     if found.kind in spec.OF_NUMBER and len(found.of) != 1:
         yield Fault(line, f"{where}: a {found.kind} is of a number",
                     f"write of: {' or '.join(spec.SOURCES)}")
-    if found.of and found.kind not in spec.OF_NUMBER | {"decay"}:
+    if found.kind == "session" and len(found.of) != 1:
+        yield Fault(line, f"{where}: a session is asked for something",
+                    f"write of: {', '.join(spec.OF_SESSION[:-1])} or {spec.OF_SESSION[-1]}")
+    elif found.kind != "session" and not {*found.of} <= {*spec.SOURCES}:
+        yield Fault(line, f"{where}: only a session has {found.of[0]}",
+                    f"write of: {' or '.join(spec.SOURCES)}")
+    if found.window_ms and found.gap_ms and found.window_ms > spec.WINDOW_GAPS_MAX * found.gap_ms:
+        yield Fault(line, f"{where}: the window holds more than {spec.WINDOW_GAPS_MAX} gaps, each "
+                    "of which takes room in every person's row",
+                    f"shorten it to {show_span(spec.WINDOW_GAPS_MAX * found.gap_ms)}, or take a "
+                    "longer gap")
+    yield from _cut_faults(where, line, body, found)
+    if found.of and found.kind not in spec.OF_NUMBER | {"decay", "session"}:
         yield Fault(line, f"{where}: a {found.kind} takes no 'of'", "leave it out")
     if found.window_ms > found.retention_ms:
         yield Fault(line, f"{where}: the window is longer than the retention of "
                     f"{show_span(found.retention_ms)}", "shorten the window, or keep it longer")
+
+
+def _cut_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> Iterable[Fault]:
+    """That an rfm says where its grades part, each time in rising order."""
+    given = cast(dict[str, Any], body.plain())
+    for key, cuts in zip(spec.CUT_KEYS, found.cuts or ((),) * len(spec.CUT_KEYS), strict=True):
+        if found.kind != "rfm" and key in given:
+            yield Fault(line, f"'{where}.{key}' does not go with this kind", "leave it out")
+        elif found.kind == "rfm" and not cuts:
+            yield Fault(line, f"'{where}.{key}' is missing",
+                        f"write the {spec.CUTS} numbers at which its grades part")
+        elif list(cuts) != sorted(set(cuts)):
+            yield Fault(line, f"'{where}.{key}' does not rise", "write the least first")
 
 
 def _needs(where: str, line: int, key: str, is_needed: bool, value: int) -> Iterable[Fault]:

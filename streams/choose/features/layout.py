@@ -23,17 +23,25 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
+from streams.choose.features.sessions import WORD_SLOTS, words_of
+from streams.choose.features.spec import (
+    CUTS,
+    EXACT_DISTINCT_MAX,
+    SESSION_TILES,
+    FeatureSpec,
+)
 from streams.engine.hashing import hash_of, signed_hash
+from streams.kernel.moments import MINUTE_MS
 
 # Cell kinds: what an event does to the bytes.
-RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT, TRAIT = range(9)
+RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT, TRAIT, BITS, SPANS = range(11)
 # What is added: 1, value in micro-units, quantity in thousandths, value squared in hundredths,
 # and decayed weights of an event and of its value.
 ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY = range(8)
 # How a feature is read from its cells.
 (READ_COUNT, READ_SUM, READ_MEAN, READ_VARIANCE, READ_MIN, READ_MAX, READ_RATE, READ_DISTINCT,
- READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO) = range(14)
+ READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO,
+ READ_SESSIONS, READ_SESSION, READ_RFM) = range(17)
 
 EVER_MS = 1 << 60            # the tile of what is kept for ever
 # Per tile; with three tiles, what weighs less than 2**-32 is forgotten.
@@ -53,6 +61,7 @@ STATED, ALERT, MOVED = 1, 2, 4
 
 # Units per 1 of a source: money in micro-units, quantities in thousandths.
 SCALE = {"value": 1_000_000, "quantity": 1_000}
+SESSION_SCALE = {**SCALE, "length": MINUTE_MS, "events": 1}
 _PLAIN = {"value": VALUE, "quantity": QUANTITY}
 _SQUARE = {"value": VALUE_SQ, "quantity": QUANTITY_SQ}
 _DECAYED = {"value": DECAY_VALUE, "quantity": DECAY_QUANTITY}
@@ -81,7 +90,8 @@ class Cell:
 # ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
 # is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
 (R_HOW, R_A, R_B, R_C, R_TIMES, R_WIDTH16, R_TILE_MS, R_TILES, R_SCALE, R_HALF_LIFE_MS, R_WINDOW_MS,
- R_MAX_AGE_MS) = range(12)
+ R_MAX_AGE_MS, R_CUTS) = range(13)
+R_COLUMNS = R_CUTS + 3 * CUTS          # of rfm: its cuts of recency, frequency and money
 
 Table = npt.NDArray[np.int64]
 _NOT_TOLD = signed_hash("")     # what an event says that lacks a text
@@ -150,7 +160,8 @@ class Layout:
     @cached_property
     def reads(self) -> Table:
         """Features in the order of `specs`: how each is read from its cells."""
-        return np.array(self._reads, np.int64).reshape(len(self._reads), 12)
+        whole = [(*row, *[0] * (R_COLUMNS - len(row))) for row in self._reads]
+        return np.array(whole, np.int64).reshape(len(whole), R_COLUMNS)
 
     def types_of(self, features: Iterable[int]) -> npt.NDArray[np.bool_]:
         """By type, as in `Ops.types` with every other type first: may it change one of them?"""
@@ -195,11 +206,12 @@ class Layout:
             return (READ_RATIO, a, b, 0, 0, 0, 0, 0, 1, 0, 0, spec.max_age_ms)
         times = self._cell(TIMES, ONE, spec)
         how, main, second, third = self._cells_of(spec, times)
-        scale = SCALE[spec.of[0]] if spec.of else 1
+        scale = SESSION_SCALE[spec.of[0]] if spec.of else 1
         if how == READ_DECAY and not spec.of:
             scale = self._decay_units
         return (how, main.at, second.at, third.at, times.at, int(main.kind == RING16), main.tile_ms,
-                main.tiles, scale, spec.half_life_ms, spec.window_ms, spec.max_age_ms)
+                main.tiles, scale, spec.half_life_ms, spec.window_ms, spec.max_age_ms,
+                *(cut for cuts in spec.cuts for cut in cuts))
 
     def _cells_of(self, spec: FeatureSpec, times: Cell) -> tuple[int, Cell, Cell, Cell]:
         of = spec.of[0] if spec.of else ""
@@ -214,7 +226,25 @@ class Layout:
             cell = self._cell(RING, _DECAYED[of] if of else DECAY_ONE, spec, tile_ms=tile_ms,
                               tiles=DECAY_TILES, half_life_ms=spec.half_life_ms)
             return READ_DECAY, cell, times, times
+        if spec.kind in ("sessions", "session"):
+            return self._of_sessions(spec, of, times)
         return self._windowed(spec, of, times)
+
+    def _of_sessions(self, spec: FeatureSpec, of: str, times: Cell,
+                     ) -> tuple[int, Cell, Cell, Cell]:
+        if spec.kind == "sessions":
+            slot_ms, slots = spec.session_slots()
+            return READ_SESSIONS, self._cell(BITS, ONE, spec, tile_ms=WORD_SLOTS * slot_ms,
+                                             tiles=words_of(slots)), times, times
+
+        def ring(kind: int, adds: int) -> Cell:
+            return self._cell(kind, adds, spec, tile_ms=spec.gap_ms, tiles=SESSION_TILES,
+                              whose="" if of == "length" else f"session/{of}")
+
+        spans = ring(SPANS, ONE)
+        if of == "length":
+            return READ_SESSION, spans, spans, times
+        return READ_SESSION, spans, ring(RING, ONE if of == "events" else _PLAIN[of]), times
 
     def _windowed(self, spec: FeatureSpec, of: str, times: Cell) -> tuple[int, Cell, Cell, Cell]:
         tile_ms, tiles = spec.window_tiles()
@@ -240,6 +270,8 @@ class Layout:
             return READ_COUNT, count, times, times
         if spec.kind == "rate":
             return READ_RATE, count, times, times
+        if spec.kind == "rfm":      # its grades are read apart, each with its own coverage
+            return READ_RFM, count, ring(RING, _PLAIN[of]), times
         if spec.kind == "mean":
             return READ_MEAN, ring(RING, _PLAIN[of]), count, count
         return READ_VARIANCE, ring(RING, _SQUARE[of]), ring(RING, _PLAIN[of]), count

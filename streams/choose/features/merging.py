@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.choose.features.layout import (
+    BITS,
     DISTINCT,
     FIRST,
     HLL_REGISTERS,
@@ -23,11 +24,13 @@ from streams.choose.features.layout import (
     NEWEST,
     RING,
     RING16,
+    SPANS,
     TIMES,
     TRAIT,
     Cell,
     Layout,
 )
+from streams.choose.features.sessions import union, widest
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
 from streams.choose.features.updating import GREATEST, TILE16_MAX
 
@@ -137,5 +140,5 @@ def _registers(a: Bytes, b: Bytes) -> None:
 _OF_KIND: dict[int, Callable[[Cell, Bytes, Bytes], None]] = {
     RING16: _ring16, RING: _ring64(_sum), MIN: _ring64(_least), MAX: _ring64(_most),
     TIMES: _times, FIRST: _number, LAST: _number, DISTINCT: _distinct,
-    TRAIT: _trait,
+    TRAIT: _trait, BITS: _ring64(union), SPANS: _ring64(widest),
 }

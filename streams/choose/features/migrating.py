@@ -35,7 +35,7 @@ from streams.choose.features.layout import (
     STATED,
     Layout,
 )
-from streams.choose.features.spec import FeatureSpec
+from streams.choose.features.spec import SESSION_TILES, FeatureSpec
 from streams.kernel.errors import StateError
 
 _HEADER_BYTES = 8 * HEADER_WORDS
@@ -258,7 +258,11 @@ def lacks_since(spec: FeatureSpec, since_ms: int, at_ms: int, age_ms: int | None
     """
     if not since_ms:
         return None
-    if spec.kind in ("since", "last"):       # the newest event says it all
-        return None if age_ms is not None and at_ms - age_ms > since_ms else since_ms
+    if spec.kind in ("since", "last", "session"):       # the newest event says it all
+        began_ms = spec.gap_ms * SESSION_TILES if spec.kind == "session" else 0
+        is_later = age_ms is not None and at_ms - age_ms - began_ms > since_ms
+        return None if is_later else since_ms
+    if spec.kind == "rfm" and (age_ms is None or at_ms - age_ms <= since_ms):
+        return since_ms
     reach = reach_ms(spec)
     return None if reach and since_ms <= at_ms - reach else since_ms

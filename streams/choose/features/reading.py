@@ -13,6 +13,7 @@ from streams.choose.features.layout import (
     R_A,
     R_B,
     R_C,
+    R_CUTS,
     R_HALF_LIFE_MS,
     R_HOW,
     R_MAX_AGE_MS,
@@ -32,11 +33,15 @@ from streams.choose.features.layout import (
     READ_MIN,
     READ_RATE,
     READ_RATIO,
+    READ_RFM,
+    READ_SESSION,
+    READ_SESSIONS,
     READ_SINCE,
     READ_SUM,
     READ_VARIANCE,
 )
-from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.choose.features.sessions import last_session, next_of_sessions, sessions
+from streams.choose.features.spec import CUTS, EXACT_DISTINCT_MAX
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
 from streams.kernel.moments import DAY_MS, HOUR_MS
@@ -173,6 +178,27 @@ def _of_times(rd, u8, u16, i64, slot, f, at_ms):
 
 
 @compiled
+def _grade(rd, f, part, number):
+    """1 to 5: how many of the part's cuts `number` has reached, and one."""
+    grade = 1
+    for k in range(CUTS):
+        grade += number >= rd[f, R_CUTS + part * CUTS + k]
+    return grade
+
+
+@compiled
+def _rfm(rd, u8, u16, i64, slot, f, at_ms):
+    """Three grades as one number; 5 is best, of recency what lies within the first cut."""
+    last = i64[slot, rd[f, R_TIMES] // 8 + 1]
+    if last == 0:
+        return 0.0, False
+    money = _total(i64, slot, rd[f, R_B], rd[f, R_TILES], rd[f, R_TILE_MS], at_ms)
+    recent = 6 - _grade(rd, f, 0, max(at_ms - last, 0) - 1)
+    return float(100 * recent + 10 * _grade(rd, f, 1, _count(rd, u8, u16, i64, slot, f, at_ms))
+                 + _grade(rd, f, 2, money)), True
+
+
+@compiled
 def _value(rd, u8, u16, i64, slot, f, at_ms):
     how = rd[f, R_HOW]
     if how == READ_COUNT:
@@ -194,6 +220,15 @@ def _value(rd, u8, u16, i64, slot, f, at_ms):
         return (kept - (kept > 0)) / rd[f, R_SCALE], kept != 0
     if how in (READ_MEAN, READ_VARIANCE):
         return _moments(rd, u8, u16, i64, slot, f, at_ms)
+    if how == READ_SESSIONS:
+        return float(sessions(i64, slot, rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS],
+                              rd[f, R_WINDOW_MS], at_ms)), True
+    if how == READ_SESSION:
+        found, has = last_session(i64, slot, rd[f, R_A], rd[f, R_B], rd[f, R_TILES],
+                                  rd[f, R_TILE_MS])
+        return found / rd[f, R_SCALE], has
+    if how == READ_RFM:
+        return _rfm(rd, u8, u16, i64, slot, f, at_ms)
     return _of_times(rd, u8, u16, i64, slot, f, at_ms)
 
 
@@ -293,11 +328,18 @@ def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
         how = rd[f, R_HOW]
         if how == READ_DISTINCT:
             found = min(found, _next_of_set(rd, u8, u16, i64, slot, f, at_ms))
-        elif how < READ_LIFETIME:
+        elif how < READ_LIFETIME or how == READ_RFM:
             found = min(found, _next_of_ring(rd, u8, u16, i64, slot, f, at_ms))
+        elif how == READ_SESSIONS:
+            found = min(found, next_of_sessions(i64, slot, rd[f, R_A], rd[f, R_TILES],
+                                                rd[f, R_TILE_MS], rd[f, R_WINDOW_MS], at_ms))
         last = i64[slot, rd[f, R_TIMES] // 8 + 1]
         if last and rd[f, R_MAX_AGE_MS] and last + rd[f, R_MAX_AGE_MS] + 1 > at_ms:
             found = min(found, last + rd[f, R_MAX_AGE_MS] + 1)
+        if how == READ_RFM and last:
+            for k in range(CUTS):
+                if last + rd[f, R_CUTS + k] + 1 > at_ms:
+                    found = min(found, last + rd[f, R_CUTS + k] + 1)
     for k in range(len(crossings)):
         f = int(crossings[k, 0])
         moment = _next_crossing(rd, u8, u16, i64, slot, f, crossings[k, 1], at_ms)

@@ -13,6 +13,9 @@ lifetime    how many events ever
 since       days since the last event
 first, last `of` the first and last event (by event time, then offset)             of
 mean_gap    mean days between events
+sessions    how many sessions: events that no pause of `gap` separates                 window, gap
+session     `of` the current or last session: length, events, value, quantity          gap, of
+rfm         grades of recency, frequency and money, 111 to 555            window, of, cuts
 ratio       one feature divided by another                                         of: [a, b]
 """
 
@@ -23,13 +26,23 @@ from typing import Final
 
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 
-WINDOWED: Final = frozenset({"count", "sum", "mean", "variance", "min", "max", "rate", "distinct"})
-KINDS: Final = WINDOWED | {"decay", "lifetime", "since", "first", "last", "mean_gap", "ratio"}
-OF_NUMBER: Final = frozenset({"sum", "mean", "variance", "min", "max", "first", "last"})
+WINDOWED: Final = frozenset({"count", "sum", "mean", "variance", "min", "max", "rate", "distinct",
+                             "sessions", "rfm"})
+KINDS: Final = WINDOWED | {"decay", "lifetime", "since", "first", "last", "mean_gap", "ratio",
+                          "session"}
+OF_NUMBER: Final = frozenset({"sum", "mean", "variance", "min", "max", "first", "last", "rfm"})
 SOURCES: Final = ("value", "quantity")          # numbers of an event that can be counted with
+OF_SESSION: Final = ("length", "events", *SOURCES)
 FILTERS: Final = ("item_id", "category", "source", "currency", "country")
 WINDOW_MS_MIN, WINDOW_MS_MAX = 5 * MINUTE_MS, 400 * DAY_MS
 HALF_LIFE_MS_MIN, HALF_LIFE_MS_MAX = MINUTE_MS, 100 * DAY_MS
+GAP_MS_MIN, GAP_MS_MAX = MINUTE_MS, DAY_MS
+# Slots of time that a gap is cut into, to count sessions; and gaps that a window may hold at most.
+GAP_SLOTS, WINDOW_GAPS_MAX = 4, 1500
+# The last session is exact as of its newest tiles, each a gap wide.
+SESSION_TILES = 16
+# Each of recency, frequency and money is graded 1 to 5.
+CUTS, CUT_KEYS = 4, ("recency", "frequency", "money")
 EXACT_DISTINCT_MAX = 16
 
 _TILES_MS = ((HOUR_MS, 5 * MINUTE_MS), (DAY_MS, HOUR_MS), (7 * DAY_MS, 6 * HOUR_MS),
@@ -51,6 +64,8 @@ class FeatureSpec:
     event        event type it is made of; '*' is any
     of           `value` (money, in units) or `quantity`; for a ratio two feature names
     where        (field, text) that the event must match, or ()
+    gap_ms       a pause of this length ends a session
+    cuts         of rfm, where its grades part: recency in ms, frequency in events, money in micros
     max_age_ms   when the newest event is older than this at reading time, there is no value
     """
 
@@ -64,6 +79,8 @@ class FeatureSpec:
     where: tuple[str, str] | tuple[()] = ()
     purpose: str = "personalise"
     retention_ms: int = 0
+    gap_ms: int = 0
+    cuts: tuple[tuple[int, ...], ...] = ()
 
     def matches(self, event_type: str) -> bool:
         return self.event in ("*", event_type)
@@ -72,3 +89,8 @@ class FeatureSpec:
         """(width of a tile, tiles): the window, in whole tiles, and the live one."""
         tile_ms = tile_ms_of(self.window_ms)
         return tile_ms, -(-self.window_ms // tile_ms) + 1
+
+    def session_slots(self) -> tuple[int, int]:
+        """(width of a slot, slots): the window, in whole slots, and the live one."""
+        slot_ms = -(-self.gap_ms // GAP_SLOTS)
+        return slot_ms, -(-self.window_ms // slot_ms) + 1

@@ -30,8 +30,15 @@ from streams.choose.features.layout import (
     HLL_REGISTERS,
     HLL_TILES,
     SCALE,
+    SESSION_SCALE,
 )
-from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec
+from streams.choose.features.sessions import WORD_SLOTS, words_of
+from streams.choose.features.spec import (
+    EXACT_DISTINCT_MAX,
+    GAP_SLOTS,
+    SESSION_TILES,
+    FeatureSpec,
+)
 from streams.kernel.moments import DAY_MS, HOUR_MS, show_span
 
 # An estimate of m registers has a standard error of 1.04 / sqrt(m): three of them.
@@ -153,6 +160,12 @@ def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
         return _decay(spec, marks)
     if spec.kind == "distinct":
         return _distinct(spec, marks)
+    if spec.kind == "sessions":
+        return _sessions(spec, marks)
+    if spec.kind == "session":
+        return _session(spec, marks)
+    if spec.kind == "rfm":
+        return _rfm(spec, marks)
     return _windowed(spec, marks)
 
 
@@ -209,6 +222,42 @@ def _distinct(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
              f"greatest({estimated}, {EXACT_DISTINCT_MAX}))")
     return (value, f"if({kept} < {EXACT_DISTINCT_MAX}, 0, {DISTINCT_TOLERANCE} * {coarse})",
             HLL_TILES * tile_ms)
+
+
+def _sessions(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    """Slots with an event in them, told apart where there are empty ones between."""
+    slot_ms, slots = spec.session_slots()
+    tile_ms, tiles, name = slot_ms * WORD_SLOTS, words_of(slots), f"slots_{spec.name}"
+    inside = (f"{marks.inside(spec, tile_ms, tiles)} AND intDiv(event_ms, {slot_ms}) BETWEEN "
+              f"intDiv(moment_ms, {slot_ms}) - {slots - 1} AND intDiv(moment_ms, {slot_ms})")
+    found = f"arraySort(groupUniqArrayIf(intDiv(event_ms, {slot_ms}), {inside})) AS {name}"
+    return (f"arrayCount(apart -> apart > {GAP_SLOTS}, arrayDifference({found})) + "
+            f"notEmpty({name})", "0", tiles * tile_ms)
+
+
+def _session(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    """The events of the ring's tiles, in order; the session begins after the last pause."""
+    n, of, name = marks.number(spec), spec.of[0], f"session_{spec.name}"
+    kept = (f"own_{n} AND intDiv(event_ms, {spec.gap_ms}) > intDiv(newest_{n}, {spec.gap_ms}) - "
+            f"{SESSION_TILES}")
+    amount = {"length": "0", "events": "1"}.get(of) or _COLUMN[of]
+    events = f"arraySort(groupArrayIf((event_ms, toInt64({amount})), {kept})) AS {name}"
+    begin = (f"{name}[greatest(1, arrayLastIndex(apart -> apart >= {spec.gap_ms}, "
+             f"arrayDifference({name}.1)))].1")
+    value = (f"({name}[-1].1 - {begin})" if of == "length" else
+             f"arraySum(event -> event.2 * (event.1 >= {begin}), {name})")
+    return (f"if(empty({events}), NULL, {value} / {SESSION_SCALE[of]})", "0", EVER_MS)
+
+
+def _rfm(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
+    tile_ms, tiles = spec.window_tiles()
+    inside, newest = marks.inside(spec, tile_ms, tiles), f"any(newest_{marks.number(spec)})"
+    parts = (f"moment_ms - {newest} - 1", f"countIf({inside})",
+             f"sumIf({_COLUMN[spec.of[0]]}, {inside})")
+    late, often, much = (" + ".join(f"({part} >= {cut})" for cut in cuts)
+                         for part, cuts in zip(parts, spec.cuts, strict=True))
+    return (f"if({newest} = 0, NULL, 100 * (5 - ({late})) + 10 * (1 + {often}) + 1 + {much})", "0",
+            EVER_MS)
 
 
 def _ratio(spec: FeatureSpec, parts: list[tuple[FeatureSpec, Expression]],

@@ -14,6 +14,7 @@ import numpy as np
 from numba import uint64
 
 from streams.choose.features.layout import (
+    BITS,
     DECAY_ONE,
     DECAY_QUANTITY,
     DECAY_VALUE,
@@ -37,11 +38,13 @@ from streams.choose.features.layout import (
     QUANTITY_SQ,
     RING,
     RING16,
+    SPANS,
     TIMES,
     TRAIT,
     VALUE,
     VALUE_SQ,
 )
+from streams.choose.features.sessions import with_slot, with_span
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
@@ -222,6 +225,12 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 _remember_item(i64, slot, at // 8, items[k], event_ms)
                 _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
                                divided(event_ms, tile_ms), items[k])
+        elif kind in (BITS, SPANS):
+            tile = divided(event_ms, tile_ms)
+            if _open(i64, slot, at // 8, tile, tiles):
+                where, within = at // 8 + 1 + tile % tiles, event_ms - tile * tile_ms
+                i64[slot, where] = (with_slot(i64[slot, where], within, tile_ms) if kind == BITS
+                                    else with_span(i64[slot, where], within))
         else:
             amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
                              ops[op, O_HALF_LIFE_MS], ops[op, O_UNITS])
