@@ -48,6 +48,10 @@ NO_TENANT = ""
 
 
 def features_of(workload: str) -> tuple[FeatureSpec, ...]:
+    if workload == "W3":
+        # The oldest window that holds an event: eleven full steps and the live one.
+        return (FeatureSpec("spent", "*", "sum", w.HOPPING_SIZE_MS - w.HOPPING_STEP_MS,
+                            of=("value",)),)
     if workload != "W2":
         return (FeatureSpec("events", "*", "lifetime"),)
     counts = [FeatureSpec(f"{kind}_{name}", kind, "count", tile_ms * tiles)
@@ -63,6 +67,8 @@ def rule_of(workload: str) -> Condition | None:
     """What the kernel asks at every event; None: every event is of interest."""
     if workload == "W1":
         asked: Any = {"feature": "events", "every": w.COUNT_EVERY}
+    elif workload == "W3":
+        asked = {"feature": "spent", "at_least": w.HOPPING_CENTS / 100}
     elif workload == "W2":
         asked = {"all": [
             {"feature": "view_1h", "at_least": w.RULE_VIEWS_1H_MIN},
@@ -145,7 +151,8 @@ class SignalLogic:
                 tables.people.views.waits[results.slot[n]] = 0
                 if self._told.workload == "W4":
                     self._watch(tables, batch, n, int(results.slot[n]))
-                else:
+                elif self._told.workload != "W3" or self._lifted(tables, batch, n,
+                                                                 int(results.slot[n])):
                     self._fire(tables, int(results.slot[n]), int(batch.numbers[n, MS]), out, state)
             assert stopped == count or batch.usable[stopped], "the benchmark's own data is sound"
             at = stopped
@@ -158,6 +165,12 @@ class SignalLogic:
         key = tables.people.key(slot)
         out.emissions.append(Emission(self._told.out, key, orjson.dumps(
             {"user_id": key.decode(), "event_ms": event_ms}), state.partition))
+
+    def _lifted(self, tables: Tables, batch: kernel.Batch, n: int, slot: int) -> bool:
+        """Whether this event lifted the sum over the bound at which the kernel came back."""
+        sum_units = self._program.feature(tables.people, slot, "spent", int(batch.numbers[n, MS]))
+        assert sum_units is not None, "the event itself lies in its windows"
+        return round(sum_units * 100) - int(batch.numbers[n, CENTS]) // 10_000 < w.HOPPING_CENTS
 
     def _watch(self, tables: Tables, batch: kernel.Batch, n: int, slot: int) -> None:
         """An absence, as the trigger of that kind keeps it."""

@@ -6,17 +6,18 @@ import sys
 from dataclasses import dataclass
 
 from bench.signal.systems import Command, Job, System
+from bench.signal.workloads import WORKLOADS
 
 
 @dataclass(frozen=True)
 class Kairos:
     name: str = "kairos"
     durable: str = "changelog, effectively once"
-    workloads: tuple[str, ...] = ("W1", "W2", "W4")
+    workloads: tuple[str, ...] = WORKLOADS
     forms: tuple[str, ...] = ("json", "avro")
     events_share: float = 1.0
     commits: bool = True
-    why_not: str = "no trigger says yet that one event lifted a sliding sum over a bound"
+    why_not: str = ""
 
     def prepare(self, home: object) -> str:
         import confluent_kafka
