@@ -1,9 +1,11 @@
 """Produce prepared events in event time: slice by slice, each acknowledged before time moves on.
 
-A slice is a stretch of virtual time. Its events are produced, the broker acknowledges every one of
-them, then a `clock` event on every partition says that the stretch is complete, then the progress
-is written. After a crash the slice that was under way is produced again: nothing is missing, and
-its repeats have the same event ids and are counted as duplicates by admission.
+A slice is a stretch of virtual time. Its events are produced, and behind them in every partition a
+`clock` event that says that the stretch is complete. Once the broker has acknowledged all of it,
+the progress is written: after each slice of a paced replay, else after some thousand events, for
+an acknowledgement takes longer than a day of a small shop. After a crash the slices that were under
+way are produced again: nothing is missing, and their repeats have the same event ids and are
+counted as duplicates by admission.
 """
 
 from __future__ import annotations
@@ -24,10 +26,15 @@ from streams.worlds.progress import Progress, ProgressFile
 CLOSING_MS = 30 * DAY_MS         # longer than any window that we ship: what is open will close
 _SLICES_MAX = 2_000
 _SLICE_EVENTS_MAX = 20_000
+_UNDER_WAY_MAX = 2_000           # events sent before they are waited for, when there is no pace
 
 
 class Bus(Protocol):
-    """Where a world produces to. Everything sent before `settle` returns is acknowledged."""
+    """Where a world produces to. Everything sent before `settle` returns is acknowledged.
+
+    What is sent to one partition arrives there in the order of sending and without gaps: when a
+    message is given up, nothing behind it arrives. So a clock never overtakes an event.
+    """
 
     def event(self, key: bytes, value: bytes) -> None: ...
     def clock(self, tenant: str, now_ms: int) -> None: ...
@@ -166,7 +173,7 @@ class _Run:
         self._tenant, self._bus, self._file, self._pace = mapping.tenant, bus, file, pace
         self._consent = _WithConsent(mapping.consent)
         self._skip = start.position
-        self._seen = 0
+        self._seen, self._clock_ms = 0, start.clock_ms
         self.progress = start
         self.repeated = 0
         self._days_per_s = days_per_s
@@ -176,8 +183,13 @@ class _Run:
         """The tenant's clock says `virtual_ms`; never later than the real now, never back."""
         now_ms = min(virtual_ms, self._pace.now_ms())
         self._bus.clock(self._tenant, now_ms)
+        self._clock_ms = max(now_ms, self._clock_ms)
+
+    def settle(self) -> None:
+        """Wait for all that was sent, and write down how far that is."""
         self._bus.settle()
-        self.progress = replace(self.progress, clock_ms=max(now_ms, self.progress.clock_ms))
+        self.progress = replace(self.progress, position=self._seen, clock_ms=self._clock_ms)
+        self._file.write(self.progress)
 
     def passed_over(self, events: list[tuple[bytes, bytes]]) -> bool:
         """True when an earlier run produced the whole slice; it is only remembered who was told."""
@@ -203,12 +215,13 @@ class _Run:
     def produce(self, end_ms: int, events: list[tuple[bytes, bytes]]) -> None:
         for key, payload in events:
             self._bus.event(key, self._consent.add(key, payload))
-        self._bus.settle()
-        self._seen += len(events)
-        self.progress = replace(self.progress, position=self._seen)
         self.tell(end_ms)
-        self._file.write(self.progress)
+        self._seen += len(events)
+        if self._days_per_s is not None or (
+                self._seen - self.progress.position >= _UNDER_WAY_MAX):
+            self.settle()
 
     def finish(self) -> None:
+        self.settle()
         self.progress = replace(self.progress, done=True)
         self._file.write(self.progress)

@@ -97,7 +97,6 @@ class Run:
     def _slice(self, until_ms: int) -> None:
         for ready in self.world.advance(until_ms, wall_ms=self.pace.now_ms()):
             self.bus.event(ready.key, ready.value)
-        self.bus.settle()
         self._tell(until_ms)
 
     def _tell(self, now_ms: int) -> None:
