@@ -71,7 +71,9 @@ class BatchFeed:
             "enable.auto.commit": False, "auto.offset.reset": "earliest",
             "partition.assignment.strategy": "range", "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 500, "max.poll.interval.ms": 600_000,
-            "fetch.wait.max.ms": 20, "fetch.min.bytes": 1,
+            # What comes is answered at once; the wait is only how long the broker holds an answer
+            # of nothing.
+            "fetch.wait.max.ms": 100, "fetch.min.bytes": 1,
             # With its queue full the client stops fetching, and then for a whole second unless told
             # otherwise: a stage that catches up would wait for most of the time.
             "queued.min.messages": 50_000, "fetch.queue.backoff.ms": 5,
