@@ -3,6 +3,9 @@
 A record on an internal topic is Avro single-object encoding: two marker bytes, the CRC-64-AVRO
 fingerprint of the writer's schema (8 bytes, little-endian), the binary record. No registry needed.
 Source: Apache Avro 1.12 specification, "Single-object encoding" and "Schema Fingerprints".
+
+A contract grows at its end, by fields with defaults: `"earlier": [7]` in the schema says that there
+was a version of its first seven fields. Records of such a version are read like the newest.
 """
 
 from __future__ import annotations
@@ -47,6 +50,19 @@ class Contract:
         return {field["name"]: field for field in self.source["fields"]}
 
     @cached_property
+    def _earlier(self) -> dict[bytes, tuple[Any, dict[str, Any]]]:
+        """Prefix -> (schema, what its records lack) of the versions before this one."""
+        found = {}
+        for count in self.source.get("earlier", ()):
+            kept, grown = self.source["fields"][:count], self.source["fields"][count:]
+            old = Contract(self.name, {**self.source, "fields": kept, "earlier": []})
+            # Avro writes the default of bytes as a text, one character a byte.
+            lacks = {field["name"]: field["default"].encode("latin-1")
+                     if field["type"] == "bytes" else field["default"] for field in grown}
+            found[old.prefix] = old.parsed, lacks
+        return found
+
+    @cached_property
     def _fast(self) -> Encode | None:
         return encoder(self.source, self.prefix)
 
@@ -76,16 +92,24 @@ class Contract:
         return out.getvalue()
 
     def decode(self, value: bytes) -> dict[str, Any]:
-        """The record in a single-object `value` of this very schema; ValueError otherwise."""
-        if not value.startswith(self.prefix):
+        """The record in a single-object `value` of this contract; ValueError otherwise."""
+        prefix, body = value[:len(self.prefix)], value[len(self.prefix):]
+        if prefix == self.prefix:
+            return self.decode_body(body)
+        if prefix not in self._earlier:
             raise ValueError(f"not a {self.name} record: the fingerprint is another schema's")
-        return self.decode_body(value[len(self.prefix):])
+        parsed, lacks = self._earlier[prefix]
+        return {**self._read(body, parsed), **lacks}
 
     def decode_body(self, body: bytes) -> dict[str, Any]:
         """The record in bare Avro binary; ValueError when bytes are missing or left over."""
+        return self._read(body, self.parsed)
+
+    @staticmethod
+    def _read(body: bytes, parsed: Any) -> dict[str, Any]:
         stream = io.BytesIO(body)
         try:
-            record = fastavro.schemaless_reader(stream, self.parsed, None)
+            record = fastavro.schemaless_reader(stream, parsed, None)
         except (EOFError, IndexError, UnicodeDecodeError, OverflowError, MemoryError,
                 TypeError, KeyError) as fault:
             raise ValueError(f"broken Avro: {type(fault).__name__} {fault}") from None
@@ -96,7 +120,8 @@ class Contract:
         return record
 
     def is_mine(self, value: bytes) -> bool:
-        return value.startswith(self.prefix)
+        return value.startswith(self.prefix) or (
+            bool(self._earlier) and value[:len(self.prefix)] in self._earlier)
 
 
 def _load() -> dict[str, Contract]:

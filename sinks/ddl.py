@@ -22,7 +22,7 @@ _FEW: Final = frozenset({
     "tenant", "source", "event_type", "category", "currency", "locale", "country", "timezone",
     "playbook", "trigger", "conversion", "arm", "policy_version", "segment", "channel", "rung",
     "model", "status", "reason", "kind", "stage", "outcome", "field", "topic", "price_book",
-    "result", "purpose", "origin", "basis", "cause", "name"})
+    "result", "purpose", "origin", "basis", "cause", "name", "entity"})
 
 _APPENDED: Final = "fromUnixTimestamp64Milli(_appended_ms, 'UTC')"
 

@@ -73,7 +73,8 @@ class SinkService:
         self._bootstrap = settings.bootstrap
         self._warehouse = ClickHouseWarehouse(
             lambda: connect(settings, user="writer", wait_s=INSERT_WAIT_S * 1.5),
-            verify=settings.embedded_clickhouse)
+            verify=settings.embedded_clickhouse,
+            members_min=settings.segment_members_min)
         self._writer = Writer(
             self._source, self._warehouse, KafkaQuarantine(settings, _LOG.error),
             schema_of=lambda topic: contract(topic).fingerprint.hex(), warn=_LOG.warning,

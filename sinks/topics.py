@@ -3,7 +3,8 @@
 events.raw does not land: it holds e-mail addresses and user ids, which live in the vault only
 (what became of each of its records is in events.admitted, refusals.recorded and
 events.quarantined). For the same reason the key and the payload of a quarantined record stay in
-Kafka; ClickHouse gets the size and the address (topic, partition, offset).
+Kafka; ClickHouse gets the size and the address (topic, partition, offset). So do the rows of
+groups, which SQL cannot read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from schemas import CONTRACTS, Contract, contract
 # Records between stages on topics of others: watermarks, handovers of visitors, changes of items.
 BETWEEN_STAGES: Final = ("watermark", "handover", "item_change")
 NOT_LANDED: Final = frozenset({"events.raw", *BETWEEN_STAGES})
-WITHHELD: Final[dict[str, tuple[str, ...]]] = {"events.quarantined": ("key", "payload")}
+WITHHELD: Final[dict[str, tuple[str, ...]]] = {
+    "events.quarantined": ("key", "payload"), "segments.rolled": ("row",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ LANDINGS: Final[tuple[Landing, ...]] = (
     # A denial wins a tie, as in the workers' consent book.
     Landing("consents.changed", "consents", ("tenant", "profile_id", "purpose"),
             newest="event_ms DESC, granted ASC, _offset DESC"),
-    Landing("segments.rolled", "segment_shares", ("tenant", "segment", "partition"),
+    Landing("segments.rolled", "segment_shares", ("tenant", "segment", "partition", "entity"),
             newest="_offset DESC"),
     Landing("policies.updated", "policy_shares", ("tenant", "playbook", "segment", "partition"),
             newest="recorded_ms DESC, _offset DESC"),

@@ -60,15 +60,24 @@ class ClickHouseWarehouse:
     verify   look after each insert whether the rows are in. The embedded engine answers an insert
              whose last step failed (too many parts, a violated constraint) as if it had succeeded;
              a server says so, and its replicas may lag, so there nobody looks
+    members_min   groups of fewer people are not shown in views
     """
 
-    def __init__(self, connect: Callable[[], Client], *, verify: bool = True) -> None:
-        self._connect, self._verify = connect, verify
+    def __init__(self, connect: Callable[[], Client], *, verify: bool = True,
+                 members_min: int = 20) -> None:
+        self._connect, self._verify, self._members_min = connect, verify, members_min
         self._client: Client | None = None
 
     def prepare(self) -> list[str]:
         """Apply the migrations; the names of what was new. Raises Unavailable, StateError."""
-        return self._ask(migrate.apply)
+        applied = self._ask(migrate.apply)
+        standing = self._ask(lambda client: client.query(
+            "SELECT argMax(members_min, noted_at), count() FROM segment_floor").result_rows)
+        if standing[0][0] != self._members_min:
+            self._write("segment_floor", pl.DataFrame(
+                {"members_min": [self._members_min]}, schema={"members_min": pl.UInt32}),
+                {"insert_deduplication_token": f"floor-{standing[0][1]}"})
+        return applied
 
     def decode(self, where: Where, topic_id: str, records: Sequence[Arrival]) -> Decoded:
         return decode(BY_TOPIC[where.topic], topic_id, records)

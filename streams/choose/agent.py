@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import orjson
 
 from streams import pipeline
 from streams.choose import kernel, triggers
 from streams.choose.features.layout import MASK, TENANT
 from streams.choose.program import GroupSlots, Program
-from streams.choose.tables import Tables, group_key, tables_of
+from streams.choose.sharing import Shares
+from streams.choose.tables import Tables, group_of, tables_of
 from streams.choose.walking import Walk
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
@@ -37,7 +37,7 @@ class ChooseLogic:
                  members_min: int) -> None:
         self._side, self._program, self._playbooks_of = side, program, playbooks_of
         self._members_min = members_min
-        self._groups: dict[int, tuple[Tables, GroupSlots]] = {}
+        self._groups: dict[int, tuple[Tables, GroupSlots, Shares]] = {}
 
     def make_slab(self) -> Tables:
         return self._program.tables()
@@ -49,12 +49,15 @@ class ChooseLogic:
              members_min=self._members_min).go(batch)
 
     def recovered(self, state: PartitionState) -> None:
-        """Count the segments anew, and arm a timer for every row that waits for one."""
+        """Count the segments anew, and arm a timer for every row that waits for one. What the
+        partition says of its groups is said again: the owner before may have died over it."""
         tables = tables_of(state)
         groups = self.groups_of(state)
         for key in list(tables.groups):
-            groups.know(key[1:].split(b"\x1f")[0].decode())
+            groups.know(group_of(key)[0])
         state.notes["sizes"] = self._sizes(tables)
+        for tenant, signed in tables.tenants():
+            groups.found_people(tenant, signed)
         self._arm_all(state, tables)
 
     def _sizes(self, tables: Tables) -> dict[str, dict[str, int]]:
@@ -88,37 +91,28 @@ class ChooseLogic:
                 tables.timers(tenant_name).arm(slot, waits)
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
-        """Nothing to do: time comes as watermarks."""
+        """Time comes as watermarks; what is still to be said of groups is said."""
+        self.shares_of(state).tell(self._program, self._side, state, out)
 
     def before_checkpoint(self, state: PartitionState, out: Out) -> None:
-        """Publish this partition's share of the segments that changed."""
-        groups = tables_of(state).groups
-        changed = {(tenant, segment) for tenant, names in state.notes.pop("resized", {}).items()
-                   for segment in names}
-        for slot in np.nonzero(groups.views.dirty)[0].tolist():
-            tenant, segment = groups.key(slot)[1:].decode().split("\x1f")
-            changed.add((tenant, segment))
-        for tenant, segment in sorted(changed):
-            if segment:
-                self._roll(state, tenant, segment, out)
-
-    def _roll(self, state: PartitionState, tenant: str, segment: str, out: Out) -> None:
-        groups = tables_of(state).groups
-        slot = groups.find(group_key(tenant, segment))
-        at_ms = max(state.watermarks.of(tenant), 0)
-        read = {} if slot is None else self._program.snapshot(
-            tables_of(state), groups, slot, at_ms)
-        sums = {name: each["value"] for name, each in read.items() if each["value"] is not None}
-        out.emit(pipeline.SEGMENT_ROLLS, f"{tenant}|{segment}|{state.partition}", {
-            "tenant": tenant, "segment": segment, "partition": state.partition,
-            "members": state.notes.get("sizes", {}).get(tenant, {}).get(segment, 0),
-            "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms,
-            "recorded_ms": out.now_ms}, partition=state.partition)
+        """Say this partition's share of the groups that changed."""
+        shares = self.shares_of(state)
+        shares.gather(state)
+        shares.tell(self._program, self._side, state, out)
 
     def groups_of(self, state: PartitionState) -> GroupSlots:
-        """The slots of the partition's segments; a partition recovered anew has new ones."""
+        """Where the partition's groups lie."""
+        return self._of(state)[1]
+
+    def shares_of(self, state: PartitionState) -> Shares:
+        """What the partition has to tell of its groups."""
+        return self._of(state)[2]
+
+    def _of(self, state: PartitionState) -> tuple[Tables, GroupSlots, Shares]:
+        """What is kept beside the partition's tables; a partition recovered anew has new ones."""
         tables = tables_of(state)
         known = self._groups.get(state.partition)
         if known is None or known[0] is not tables:
-            known = self._groups[state.partition] = (tables, GroupSlots(self._program, tables))
-        return known[1]
+            known = self._groups[state.partition] = (
+                tables, GroupSlots(self._program, tables), Shares(tables.groups))
+        return known

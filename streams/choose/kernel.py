@@ -33,6 +33,7 @@ ALL_TYPES = 1                # in place of a type's hash: every event of the ten
 _PERSONALISE = PERSONALISE
 _MASK, _PURPOSES, _LOCALE = layout.MASK, layout.PURPOSES, layout.LOCALE
 _TENANT, _NEWEST, _HEARD = layout.TENANT, layout.NEWEST, layout.HEARD
+_PEOPLE = layout.PEOPLE
 _FLAGS, _STATED, _ALERT, _MOVED = layout.FLAGS, layout.STATED, layout.ALERT, layout.MOVED
 _RECENT = layout.HEADER_WORDS
 
@@ -177,11 +178,15 @@ def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
 @compiled
 def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, offset, value,
            quantity, fields, items, first, last):
-    """Count the event in the rows of the segments in `mask`, which were made beforehand."""
+    """Count the event in the rows of groups in `mask`, which were made beforehand.
+
+    Offsets of different partitions have no order: which of two events at one time is the first or
+    last of a group is decided by their numbers.
+    """
     for r in range(len(group_slots)):
         slot = group_slots[r]
         if (mask >> np.int64(r)) & np.int64(1) and offset >= i64[slot, 0]:
-            update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, offset, value,
+            update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, 0, value,
                    quantity, fields, items, first, last)
             i64[slot, _NEWEST] = max(i64[slot, _NEWEST], event_ms)
             i64[slot, 0] = offset + 1
@@ -226,6 +231,9 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     known = _traits(i64, slot, segments.traits)
     update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
            offset, value, quantity, fields, b.items, b.first[n], b.last[n])
+    own_groups = group_slots[_row_of(tenants, tenant)]
+    if i64[slot, _TENANT] == 0:
+        gv.i64[own_groups[0], _PEOPLE] += 1
     i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
     now_ms = max(i64[slot, _NEWEST], event_ms)
     i64[slot, _NEWEST] = now_ms
@@ -238,10 +246,9 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
                                        who)
     mask = i64[slot, _MASK]
     results.before[n], results.after[n] = before, mask
-    if mask:
-        _share(mask, group_slots[_row_of(tenants, tenant)], group.op_starts, group.ops, gv.u8,
-               gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, b.items,
-               b.first[n], b.last[n])
+    _share(mask << np.int64(1) | np.int64(1), own_groups, group.op_starts, group.ops, gv.u8,
+           gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, b.items,
+           b.first[n], b.last[n])
     is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
     is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
     if is_news or _listens(interests, np.int64(tenant), np.int64(event_type), person.reads, u8,

@@ -12,7 +12,7 @@ import orjson
 from schemas import contract
 from streams import pipeline
 from streams.choose import kernel
-from streams.choose.features.layout import Layout
+from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.reading import NO_AGE, read, read_all
 from streams.choose.features.rules import compile_rules
@@ -169,16 +169,17 @@ class Program:
 
 
 class GroupSlots:
-    """Where the rows of each tenant's segments lie, for the kernel. Made before it runs."""
+    """Where the rows of each tenant's groups lie, for the kernel: everybody's, which has no name,
+    and those of the segments. Made before it runs."""
 
     def __init__(self, program: Program, tables: Tables) -> None:
         self._program, self._groups, self._tables = program, tables.groups, tables
         self._rows: dict[str, int] = {}
         self.tenants = np.zeros(0, np.uint64)
-        self.slots = np.zeros((0, len(program.segments)), np.int64)
+        self.slots = np.zeros((0, 1 + len(program.segments)), np.int64)
 
     def know(self, tenant: str) -> None:
-        """Make the tenant's rows, unless they are there. A row of no segment keeps its name."""
+        """Make the tenant's rows, unless they are there."""
         if tenant in self._rows:
             return
         self._rows[tenant] = len(self._rows)
@@ -192,7 +193,20 @@ class GroupSlots:
                 self._groups.views.dirty[slot] = 1
             slots.append(slot)
         self.tenants = np.append(self.tenants, np.uint64(hash_of(tenant)))
-        self.slots = np.vstack([self.slots, np.array(slots[1:], np.int64)[None, :]])
+        self.slots = np.vstack([self.slots, np.array(slots, np.int64)[None, :]])
+
+    def found_people(self, tenant: str, signed: int) -> None:
+        """Count the tenant's people, where rows are of a build that did not."""
+        self.know(tenant)
+        slot = self.slots[self._rows[tenant], 0]
+        if not self._groups.views.i64[slot, PEOPLE]:
+            self._groups.views.i64[slot, PEOPLE] = self._tables.people_of(signed)
+
+    def count_people(self, tenant: str, change: int) -> None:
+        """So many more people of the tenant are known here."""
+        slot = self.slots[self._rows[tenant], 0]
+        self._groups.views.i64[slot, PEOPLE] += change
+        self._groups.views.dirty[slot] = 1
 
 
 def _is_readable(value: bytes) -> bool:

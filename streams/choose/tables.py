@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from streams.choose.features.layout import NEWEST, TENANT, Layout
+from streams.choose.features.layout import FLAGS, MOVED, NEWEST, TENANT, Layout
 from streams.choose.features.migrating import Layouts
 from streams.engine.deadlines import Deadlines
 from streams.engine.hashing import signed_hash
@@ -28,6 +28,12 @@ LAYOUT_PREFIX = b"\x00layout"
 
 def group_key(tenant: str, segment: str) -> bytes:
     return GROUP_PREFIX + tenant.encode() + b"\x1f" + segment.encode()
+
+
+def group_of(key: bytes) -> tuple[str, str]:
+    """(tenant, segment) of a group's key; everybody has no name."""
+    tenant, segment = key[len(GROUP_PREFIX):].decode().split("\x1f")
+    return tenant, segment
 
 
 def is_group(key: bytes) -> bool:
@@ -146,6 +152,12 @@ class Tables:
     def tenants(self) -> list[tuple[str, int]]:
         """(name, hash as rows keep it) of every tenant heard of."""
         return [(name, signed) for signed, name in self._signed.items()]
+
+    def people_of(self, signed: int) -> int:
+        """How many people of a tenant, by its hash, are known here under their own id."""
+        slots = np.fromiter(self.people.index, np.int64)
+        tenants, flags = (self.people.views.i64[slots, word] for word in (TENANT, FLAGS))
+        return int(((tenants == signed) & (flags & MOVED == 0)).sum())
 
     def tenant_of(self, slot: int) -> str | None:
         """The tenant of a person's row; None when it has not heard anything it may use."""

@@ -199,6 +199,7 @@ class Walk:
             self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
         row = handing.take_away(self._people, slot, person, tenant)
         if is_known:
+            self._groups.count_people(tenant, -1)
             self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"], row=row)
 
     def _cared(self, slot: int) -> set[str]:
@@ -217,8 +218,10 @@ class Walk:
     def _receive(self, person: str, tenant: str, row: bytes) -> None:
         """A visitor's row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
-        cared = self._cared(slot)
+        cared, is_known = self._cared(slot), self._tables.tenant_of(slot) is not None
         handing.take_in(self._program.people, self._people, slot, row)
+        if not is_known and self._tables.tenant_of(slot) is not None:
+            self._groups.count_people(tenant, 1)
         self._tables.care(slot, cared, self._cared(slot))
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, 0, self._hash_of(slot))

@@ -107,6 +107,6 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
             "the changelog topic was altered or cut; reset the stage: stop it, delete its "
             "changelog topic and its consumer group, and start again from the beginning")
     state = fresh(logic, partition, upstream, mark)
-    state.slab = slab
+    state.slab, state.epoch = slab, lineage.epoch
     logic.recovered(state)
     return state, versions, mark

@@ -49,6 +49,7 @@ class PartitionState:
 
     `notes` is small JSON-able state that belongs to the partition and not to a key; it is saved
     with every checkpoint, exactly as of the committed offsets (rows may be ahead, hence stamps).
+    `epoch`: the owner's, see `versions`; a greater one came later.
     """
 
     partition: int
@@ -57,6 +58,7 @@ class PartitionState:
     watermarks: Watermarks
     timers: Timers
     notes: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 0
 
 
 class StageLogic(Protocol):

@@ -55,6 +55,9 @@ class ConsentBook:
         return len(self._words)
 
 
+Group = tuple[str, str, str]        # tenant, entity, name
+
+
 @dataclass(slots=True)
 class SideInputs:
     """What a worker holds of the control topics.
@@ -63,7 +66,9 @@ class SideInputs:
     through as a whole (words, playbooks, shares) is replaced by a changed copy, never changed.
 
     policies   each partition of learn publishes its own share of the counts; shares add up
-    rolls      likewise for the segments' rolling features
+    rolls      likewise for the rows of groups (segments, everybody, items), as they last came
+    overtaken  shares that a partition's earlier owner said after a later one; the later one says
+               its own again
     version    counts changes of playbooks, so that compiled ones can be cached
     """
 
@@ -71,14 +76,15 @@ class SideInputs:
     playbooks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     catalogue: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     policies: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = field(default_factory=dict)
-    rolls: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
+    rolls: dict[Group, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    overtaken: set[tuple[Group, int]] = field(default_factory=set)
     version: int = 0
-    _members: dict[tuple[str, str], int] = field(default_factory=dict)
+    _members: dict[Group, int] = field(default_factory=dict)
 
-    def members(self, tenant: str, segment: str) -> int:
-        """How many people are in a segment by the newest word of every partition of choose; 0 when
+    def members(self, tenant: str, name: str, entity: str = "segment") -> int:
+        """How many people are in a group by the newest word of every partition of choose; 0 when
         none has said anything yet."""
-        return self._members.get((tenant, segment), 0)
+        return self._members.get((tenant, entity, name), 0)
 
     def take(self, topic: str, record: Mapping[str, Any]) -> None:
         """Apply one decoded record of a control topic."""
@@ -97,8 +103,13 @@ class SideInputs:
             self.policies[cell] = {**self.policies.get(cell, {}),
                                    record["partition"]: dict(record)}
         elif topic == "segments.rolled":
-            share = (record["tenant"], record["segment"], record["partition"])
-            standing = self.rolls.get(share, {"members": 0})
-            self._members[share[:2]] = (self.members(*share[:2]) + record["members"]
-                                        - standing["members"])
-            self.rolls[share] = dict(record)
+            self._take_share(record)
+
+    def _take_share(self, record: Mapping[str, Any]) -> None:
+        group = (record["tenant"], record.get("entity", "segment"), record["segment"])
+        partition, shares = record["partition"], self.rolls.get(group, {})
+        standing = shares.get(partition, {"members": 0})
+        if record.get("epoch", 0) < standing.get("epoch", 0):
+            self.overtaken.add((group, partition))
+        self._members[group] = self._members.get(group, 0) + record["members"] - standing["members"]
+        self.rolls[group] = {**shares, partition: dict(record)}

@@ -128,11 +128,11 @@ def test_views_of_compacted_topics_show_the_newest(land: Callable[..., int],
              event_ms=event_ms, granted=granted)
     assert ask(reader, "SELECT event_ms, granted FROM consents WHERE tenant = 'c'") \
         == [(30, False)], "a denial wins a tie"
-    for partition, members, revenue in ((0, 2, 5.0), (1, 3, 7.0), (0, 4, 6.0)):
+    for partition, members, revenue in ((0, 12, 5.0), (1, 13, 7.0), (0, 14, 6.0)):
         land("segments.rolled", tenant="c", segment="vip", partition=partition, members=members,
-             sums_json=json.dumps({"revenue": revenue}))
+             sums_json=json.dumps({"revenue": revenue}), entity="segment")
     assert ask(reader, "SELECT members, sums FROM segment_sizes WHERE tenant = 'c'") \
-        == [(7, {"revenue": 13.0})]
+        == [(27, {"revenue": 13.0})]
     for version, active in ((1, True), (3, False), (2, True)):
         land("playbooks.published", tenant="c", name="cart", version=version, active=active)
     assert ask(reader, "SELECT version, active FROM playbooks WHERE tenant = 'c'") == [(3, False)]
@@ -142,6 +142,21 @@ def test_views_of_compacted_topics_show_the_newest(land: Callable[..., int],
                  {"warm": {"trials": trials, "successes": 1, "value_micros": 10}}))
     assert ask(reader, "SELECT arm, trials, successes, value_micros FROM policies "
                "WHERE tenant = 'c'") == [("warm", 14, 2, 20)]
+
+
+def test_small_segments_are_in_no_view_of_sizes(land: Callable[..., int], reader: Client,
+                                                clickhouse: Settings) -> None:
+    for segment, members in (("", 31), ("vip", 20), ("few", 19)):
+        land("segments.rolled", tenant="k", segment=segment, partition=0, members=members,
+             sums_json="{}", entity="segment")
+    land("segments.rolled", tenant="k", segment="vip", partition=0, members=500, sums_json="{}",
+         entity="item")
+    sizes = "SELECT segment, members FROM segment_sizes WHERE tenant = 'k' ORDER BY segment"
+    assert ask(reader, sizes) == [("", 31), ("vip", 20)], "20 unless the sink is told otherwise"
+    for members_min, shown in ((30, [("", 31)]), (20, [("", 31), ("vip", 20)])):
+        ClickHouseWarehouse(lambda: connect(clickhouse, user="writer"),
+                            members_min=members_min).prepare()
+        assert ask(reader, sizes) == shown
 
 
 def _journey(land: Callable[..., int], number: int, *, person: str, moment_ms: int,

@@ -58,6 +58,8 @@ HLL_TILES, HLL_REGISTERS = 5, 64
 HEADER_WORDS = 8
 STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, FLAGS = range(8)
 STATED, ALERT, MOVED = 1, 2, 4
+# In the row of everybody, which has no ids of events: how many people were heard of.
+PEOPLE = HEARD
 
 # Units per 1 of a source: money in micro-units, quantities in thousandths.
 SCALE = {"value": 1_000_000, "quantity": 1_000}

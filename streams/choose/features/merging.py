@@ -42,10 +42,14 @@ Combine = Callable[[int, int], int]
 def merge(layout: Layout, into: Bytes, other: Bytes) -> None:
     """Add the history of row `other` to row `into`, in place. Both are rows of `layout`."""
     for cell in layout.cells.values():
-        a, b = (row[cell.at:cell.at + cell.size] for row in (into, other))
-        _OF_KIND[cell.kind](cell, a, b)
+        merge_cell(cell, into, other)
     mine, theirs = into.view(np.int64), other.view(np.int64)
     mine[NEWEST] = max(mine[NEWEST], theirs[NEWEST])
+
+
+def merge_cell(cell: Cell, into: Bytes, other: Bytes) -> None:
+    """`merge` for one cell."""
+    _OF_KIND[cell.kind](cell, *(row[cell.at:cell.at + cell.size] for row in (into, other)))
 
 
 def _ring(cell: Cell, a: Bytes, b: Bytes, tiles_of: Callable[[Bytes], npt.NDArray[np.generic]],
@@ -92,11 +96,11 @@ def _times(cell: Cell, a: Bytes, b: Bytes) -> None:
 
 
 def _number(cell: Cell, a: Bytes, b: Bytes) -> None:
-    """First or last by event time, then offset, as within one history."""
+    """First or last by event time, then offset, then number, as within one history."""
     mine, theirs = a.view(np.int64), b.view(np.int64)
     if theirs[0] == 0:
         return
-    later = (theirs[0], theirs[1]) > (mine[0], mine[1])
+    later = tuple(theirs) > tuple(mine)
     if mine[0] == 0 or later == (cell.kind == LAST):
         mine[:] = theirs
 

@@ -129,9 +129,11 @@ def _times(i64, slot, w, event_ms):
 
 @compiled
 def _keep_number(i64, slot, w, event_ms, offset, number, last):
-    """The number of the first or last event; of two at one time the offset decides."""
+    """The number of the first or last event; of two at one time the offset decides, then the
+    number: rows of groups have no offsets."""
     kept_ms, kept_offset = i64[slot, w], i64[slot, w + 1] - 1
-    later = event_ms > kept_ms or (event_ms == kept_ms and offset > kept_offset)
+    later = event_ms > kept_ms or (event_ms == kept_ms and (
+        offset > kept_offset or (offset == kept_offset and number > i64[slot, w + 2])))
     if kept_ms == 0 or later == last:
         i64[slot, w], i64[slot, w + 1], i64[slot, w + 2] = event_ms, offset + 1, number
 
