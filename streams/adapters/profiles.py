@@ -36,12 +36,13 @@ def read_profile(settings: Settings, profile_id: str) -> dict[str, Any] | None:
     entries = [(stored, value) for stored, value in read_whole(settings, STAGE.keeps, partition)
                if profiles.needed(stored, profile_id)]
     # Asked afterwards: whatever counted in what was read still counts.
-    lineage = _lineage(settings, partition)
+    lineage = lineage_of(settings, partition)
     return profiles.found_in(compiled(settings.definitions), profile_id,
                              upstream=settings.partitions, lineage=lineage, entries=entries)
 
 
-def _lineage(settings: Settings, partition: int) -> Lineage:
+def lineage_of(settings: Settings, partition: int) -> Lineage:
+    """As committed for a partition of choose. Raises UnreachableError."""
     asking = Consumer({**settings.kafka_client, "group.id": STAGE.group,
                        "enable.auto.commit": False})
     try:

@@ -102,6 +102,16 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
     Gaps (compaction, control records) are normal; a record without a key has an empty one. Raises
     UnreachableError when the broker stops answering in the middle.
     """
+    for messages in read_messages(settings, topic, partition, start):
+        for message in messages:
+            value, key = message.value(), message.key()
+            assert not isinstance(value, str) and not isinstance(key, str)
+            yield key or b"", value
+
+
+def read_messages(settings: Settings, topic: str, partition: int, start: int = OFFSET_BEGINNING,
+                  ) -> Iterator[list[Message]]:
+    """`read_whole`, as messages, some thousand at a time."""
     consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
                          "enable.auto.commit": False, "enable.partition.eof": True,
                          "auto.offset.reset": "earliest"})
@@ -117,21 +127,26 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
             silent = 0 if messages else silent + 1
             if silent > 120:
                 raise UnreachableError(f"{topic}/{partition}: the broker stopped answering "
-                                       "during recovery", "look at the broker: kairos status")
-            for message in messages:
-                fault = message.error()
-                if fault is not None:
-                    if fault.code() == KafkaError._PARTITION_EOF:
-                        return
-                    raise UnreachableError(f"{topic}/{partition}: {fault.str()}",
-                                           "look at the broker: kairos status, kairos doctor")
-                value, key = message.value(), message.key()
-                assert not isinstance(value, str) and not isinstance(key, str)
-                yield key or b"", value
-                offset = message.offset()
-                if offset is not None and offset + 1 >= high:
-                    return
+                                       "in the middle", "look at the broker: kairos status")
+            whole, ends = _up_to_end(messages, f"{topic}/{partition}", high)
+            yield whole
+            if ends:
+                return
     except KafkaException as fault:
         raise unreachable(f"{topic}/{partition} cannot be read", fault) from fault
     finally:
         consumer.close()
+
+
+def _up_to_end(messages: list[Message], where: str, high: int) -> tuple[list[Message], bool]:
+    """(the messages before `high`, whether that or the partition's end is reached)."""
+    for n, message in enumerate(messages):
+        fault = message.error()
+        if fault is not None:
+            if fault.code() == KafkaError._PARTITION_EOF:
+                return messages[:n], True
+            raise UnreachableError(f"{where}: {fault.str()}",
+                                   "look at the broker: kairos status, kairos doctor")
+        if (message.offset() or 0) + 1 >= high:
+            return messages[:n + 1], True
+    return messages, False

@@ -9,12 +9,12 @@ layouts that they were ever written in (`features/migrating.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 import numpy as np
 
-from streams.choose.features.layout import FLAGS, MOVED, NEWEST, TENANT, Layout
+from streams.choose.features.layout import FLAGS, MOVED, NEWEST, STAMP, TENANT, Layout
 from streams.choose.features.migrating import Layouts
 from streams.engine.deadlines import Deadlines
 from streams.engine.hashing import signed_hash
@@ -91,6 +91,10 @@ class Tables:
         """What a person's row from another partition means; see `Layouts.hear`."""
         self._of_people.hear(description)
 
+    def filled(self, cells: Collection[str], since_ms: int) -> None:
+        """What these cells of people's rows lacked was told; see `Written.filled`."""
+        self._of_people.filled(cells, since_ms)
+
     def settle(self) -> None:
         """Read what could not be read before all layouts were known; cells that are new from now
         on begin to count."""
@@ -100,7 +104,9 @@ class Tables:
         self.people.forget_dirty()
         self.groups.forget_dirty()
         newest_ms = self._newest_ms()
-        self._of_people.settle(newest_ms)
+        # No event behind the last one that changed a row has been counted.
+        slots = np.fromiter(self.people.index, np.int64)
+        self._of_people.settle(newest_ms, int(self.people.views.i64[slots, STAMP].max(initial=0)))
         self._of_groups.settle(newest_ms)
 
     def _newest_ms(self) -> dict[int, int]:

@@ -17,6 +17,7 @@ from streams import pipeline
 from streams.choose import handing, item_changes, kernel, triggers
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
+from streams.choose.features.migrating import Described
 from streams.choose.program import GroupSlots, Program, Told, lines_items
 from streams.choose.tables import tables_of
 from streams.engine.records import Out, Record
@@ -27,7 +28,7 @@ from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 _EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
-_HANDOVER, _ITEM = contract("handover"), contract("item_change")
+_HANDOVER, _ITEM, _BACKFILL = (contract(name) for name in ("handover", "item_change", "backfill"))
 PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
 
 
@@ -101,6 +102,9 @@ class Walk:
         try:
             if _HANDOVER.is_mine(record.value):
                 self._hand_over(record, _HANDOVER.decode(record.value))
+                return
+            if _BACKFILL.is_mine(record.value):
+                self._take_backfill(_BACKFILL.decode(record.value))
                 return
             if _ITEM.is_mine(record.value):
                 change = _ITEM.decode(record.value)
@@ -215,8 +219,28 @@ class Walk:
             "layout": self._program.people.description if row else "",
             "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
 
-    def _receive(self, person: str, tenant: str, row: bytes) -> None:
-        """A visitor's row becomes part of the person's; segments and timers are stated anew."""
+    def _take_backfill(self, told: dict[str, Any]) -> None:
+        """What new features lack of a person's past; or that everybody's was told."""
+        if self._state.seen.is_repeat("backfill", told):
+            return
+        if not told["row"]:
+            self._tables.filled(Described.read(told["layout"]).cells, told["since_ms"])
+            return
+        slot = self._people.find(told["profile_id"].encode())
+        if slot is None:            # forgotten since
+            return
+        if self._people.views.i64[slot, FLAGS] & MOVED:
+            person = self._people.tail(slot)[handing.MOVED_TO]
+            self._out.emit(pipeline.ADMITTED, person, {
+                **{name: told[name] for name in ("tenant", "layout", "row", "since_ms")},
+                "profile_id": person}, schema="backfill")
+            return
+        self._tables.hear_layout(told["layout"])
+        self._groups.know(told["tenant"])
+        self._receive(told["profile_id"], told["tenant"], told["row"], cause="backfill")
+
+    def _receive(self, person: str, tenant: str, row: bytes, *, cause: str = "merge") -> None:
+        """A row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
         cared, is_known = self._cared(slot), self._tables.tenant_of(slot) is not None
         handing.take_in(self._program.people, self._people, slot, row)
@@ -226,7 +250,7 @@ class Walk:
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, 0, self._hash_of(slot))
         at_ms = int(self._people.views.i64[slot, NEWEST])
-        self._tell_changes(slot, person, at_ms, "merge", int(before), int(after))
+        self._tell_changes(slot, person, at_ms, cause, int(before), int(after))
         self._keep(slot, self._people.tail(slot).get("w", {}))
         self._arm(slot, tenant, after_ms=max(self._state.watermarks.of(tenant), 0))
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "profile": "streams.cli.profile:profile",
     "sql": "streams.cli.sql:sql",
     "report": "streams.cli.report:report",
+    "backfill": "streams.cli.backfill:backfill",
     "drift": "streams.cli.drift:command",
     "quarantine": "streams.cli.quarantine:quarantine",
     "walk": "streams.cli.walk:walk",

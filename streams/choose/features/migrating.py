@@ -12,8 +12,8 @@ Old descriptions are kept for ever: they are small, and a row that nobody touche
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
@@ -139,23 +139,34 @@ class Written:
 
     `since`, of cells that have not counted from the beginning: per tenant (by its hash) the event
     time after which they count everything. A tenant that was not heard of by then has none.
+    `starts`, of the same cells: the offset from which on they have counted; see `choose.backfill`.
     """
 
     number: int
     description: str
     since: Since
+    starts: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         since = {signature: {str(tenant): ms for tenant, ms in by.items()}
                  for signature, by in self.since.items()}
-        return orjson.dumps({"number": self.number, "layout": self.description, "since": since})
+        return orjson.dumps({"number": self.number, "layout": self.description, "since": since,
+                             "starts": dict(self.starts)})
 
     @classmethod
     def decode(cls, stored: bytes) -> Written:
         fields = orjson.loads(stored)
         return cls(fields["number"], fields["layout"],
                    {signature: {int(tenant): ms for tenant, ms in by.items()}
-                    for signature, by in fields["since"].items()})
+                    for signature, by in fields["since"].items()}, fields.get("starts", {}))
+
+    def filled(self, cells: Collection[str], since_ms: int) -> Written:
+        """These cells count everything after `since_ms` now; 0: from the beginning."""
+        since = {signature: {tenant: min(ms, since_ms) for tenant, ms in by.items()}
+                 if signature in cells else by for signature, by in self.since.items()
+                 if since_ms or signature not in cells}
+        return replace(self, since=since, starts={
+            signature: at for signature, at in self.starts.items() if signature not in cells})
 
 
 class Layouts:
@@ -194,20 +205,25 @@ class Layouts:
                                               Described.read(self._own.description))
         return (plan.move(row), tail) if plan.reads(row) else None
 
-    def settle(self, newest_ms: Mapping[int, int]) -> None:
+    def settle(self, newest_ms: Mapping[int, int], start: int = 0) -> None:
         """All that the changelog holds was taken. `newest_ms`: per tenant the newest event it has
-        heard of, after which a cell that begins now counts everything."""
+        heard of, after which a cell that begins now counts everything; `start`: the offset from
+        which on it does."""
         last = max(self._known.values(), key=lambda each: each.number, default=None)
         if last is None:
             return
         self.due = last.description != self._own.description
         if self.due:
             cells = Described.read(last.description).cells
-            since = {signature: last.since.get(signature, {})
-                     if cells.get(signature, (0, 0))[1] == cell.size else dict(newest_ms)
-                     for signature, cell in self._own.cells.items()}
+            kept = {signature for signature, cell in self._own.cells.items()
+                    if cells.get(signature, (0, 0))[1] == cell.size}
+            since = {signature: last.since.get(signature, {}) if signature in kept
+                     else dict(newest_ms) for signature in self._own.cells}
+            starts = {signature: last.starts.get(signature, 0) if signature in kept else start
+                      for signature in self._own.cells}
             last = Written(last.number + 1, self._own.description,
-                           {signature: by for signature, by in since.items() if by})
+                           {signature: by for signature, by in since.items() if by},
+                           {signature: at for signature, at in starts.items() if at})
         self._now = last
         self._covers.clear()
 
@@ -218,6 +234,11 @@ class Layouts:
         self.due = False
         self._known[self._own.id] = self._now
         return [self._prefix + _ID.pack(self._own.id)]
+
+    def filled(self, cells: Collection[str], since_ms: int) -> None:
+        """See `Written.filled`; it goes to the changelog with the next checkpoint."""
+        self._now, self.due = self._now.filled(cells, since_ms), True
+        self._covers.clear()
 
     def encode(self, key: bytes) -> bytes | None:
         known = self._known.get(_ID.unpack(key[len(self._prefix):])[0])
