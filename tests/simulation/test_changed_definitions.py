@@ -100,8 +100,8 @@ def test_a_layout_that_is_not_told_is_caught(monkeypatch: pytest.MonkeyPatch) ->
 def test_coverage_that_every_owner_begins_anew_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Layouts.settle
 
-    def settle(self: Layouts, newest_ms: Any) -> None:
-        real(self, newest_ms)
+    def settle(self: Layouts, newest_ms: Any, start: int = 0) -> None:
+        real(self, newest_ms, start)
         self._now = type(self._now)(self._now.number, self._now.description, {
             signature: dict(newest_ms) for signature in self._now.since})
 
