@@ -182,6 +182,7 @@ def traits(value: object, path: str) -> dict[str, str]:
 
 
 _LINE = ("item_id", "quantity", "price")
+_NUMBERS = (float, int)                          # not bool, which is an int of its own kind
 
 
 def lines(value: object, path: str) -> list[dict[str, Any]]:
@@ -190,7 +191,21 @@ def lines(value: object, path: str) -> list[dict[str, Any]]:
         raise wrong_type(path, "a list of lines", value)
     if len(value) > LINES_MAX:
         raise Unfit("bad_value", path, f"has more than {LINES_MAX} lines; split the order")
-    return [_line(line, f"{path}[{at}]") for at, line in enumerate(value)]
+    return [_line_as_sent(line) or _line(line, f"{path}[{at}]") for at, line in enumerate(value)]
+
+
+def _line_as_sent(line: Any) -> dict[str, Any] | None:
+    """What `_line` makes of a line that has all it needs; None for any other. Orders are long."""
+    if type(line) is not dict or len(line) != len(_LINE):
+        return None
+    item: Any = line.get("item_id")
+    quantity: Any = line.get("quantity")
+    price: Any = line.get("price")
+    if (type(item) is not str or not 0 < len(item) <= ID_CHARS_MAX
+            or type(quantity) not in _NUMBERS or type(price) not in _NUMBERS
+            or not (-NUMBER_MAX <= quantity <= NUMBER_MAX and -NUMBER_MAX <= price <= NUMBER_MAX)):
+        return None
+    return {"item_id": item, "quantity": float(quantity), "price": float(price)}
 
 
 def _line(line: object, path: str) -> dict[str, Any]:
@@ -236,3 +251,5 @@ RULES: Final[dict[str, Rule]] = {
     "lines": lines, "decision_id": text, "channel": text, "consent": consent, "traits": traits,
     "properties": properties,
 }
+# The fields whose only rule is `text`: most of an event, and mostly as they should be.
+TEXTS: Final = frozenset(name for name, rule in RULES.items() if rule is text)

@@ -17,7 +17,16 @@ import fastavro
 import orjson
 
 from schemas.contracts import CONTRACTS
-from schemas.event_fields import NUMBER_MAX, RECEIPTS, RULES, Unfit, moment, unknown
+from schemas.event_fields import (
+    ID_CHARS_MAX,
+    NUMBER_MAX,
+    RECEIPTS,
+    RULES,
+    TEXTS,
+    Unfit,
+    moment,
+    unknown,
+)
 from schemas.framing import MAGIC_SINGLE_OBJECT, split
 
 EVENT_BYTES_MAX: Final = 65536
@@ -111,6 +120,9 @@ def keep_contract(raw: dict[str, Any]) -> dict[str, Any]:
     """The event in `raw` with every field of the contract; raises Unfit at the first fault."""
     event = dict(_EMPTY)
     for name, value in raw.items():
+        if name in TEXTS and type(value) is str and 0 < len(value) <= ID_CHARS_MAX:
+            event[name] = value
+            continue
         rule = RULES.get(name)
         if rule is None:
             if name != "timestamp":

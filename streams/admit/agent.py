@@ -20,10 +20,10 @@ from streams.admit.clocks import Clocks, clocked
 from streams.admit.dedup import SeenIds, fingerprint
 from streams.admit.limits import AdmitLimits
 from streams.admit.rates import Rates
+from streams.engine.hashing import partition_of
 from streams.engine.records import Out, Record
 from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
-from streams.kernel import ids
 from streams.kernel.outcomes import Poisoned
 from streams.kernel.side_inputs import SideInputs
 from streams.pipeline import ADMITTED, CATALOGUE, CONSENTS, RAW, RECEIPTS
@@ -298,7 +298,7 @@ class _Visit:
         record, event = self._record, self._event
         proof = gate.evidence(partition=record.partition, offset=record.offset,
                               event_id=event["event_id"])
-        home = ids.partition_of(self._person.encode(), self._logic._partitions)
+        home = partition_of(self._person.encode(), self._logic._partitions)
         for claim in news:
             change = records.consent_change(event, claim, profile_id=self._person, proof=proof,
                                             origin=gate.origin(event), now_ms=self._out.now_ms)

@@ -27,11 +27,11 @@ WITHDRAWALS: Final = {"message_unsubscribed": "unsubscribe", "message_complained
 
 def claims(event: Mapping[str, Any]) -> list[Claim]:
     """What the event says its subject agreed to; unsubscribing and complaining are words too."""
-    said = {purposes.BITS[name]: granted for name, granted in (event["consent"] or {}).items()}
+    said: Mapping[str, bool] = event["consent"] or {}
     if event["event_type"] in WITHDRAWALS:
-        said[purposes.CONTACT] = False
+        said = {**said, "contact": False}
     event_ms = event["event_ms"]
-    return [(bit, said[bit], event_ms) for bit in sorted(said)]
+    return [(bit, said[name], event_ms) for name, bit in purposes.BITS.items() if name in said]
 
 
 def origin(event: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ that are theirs.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import uint64
 
@@ -15,6 +17,7 @@ from streams.engine.compiling import compiled
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xFF51AFD7ED558CCD)
 _K2 = np.uint64(0xC4CEB9FE1A85EC53)
+_REMEMBERED_MAX = 65_536
 
 
 @compiled
@@ -48,8 +51,9 @@ def hash64(raw, start, size):
     return h if h != uint64(0) else uint64(1)
 
 
+@lru_cache(_REMEMBERED_MAX)
 def hash_of(text: str | bytes) -> int:
-    """`hash64` of a text, for what is not in a loop."""
+    """`hash64` of a text, for what is not in a loop. Items and tenants come again and again."""
     raw = np.frombuffer(text.encode() if isinstance(text, str) else text, dtype=np.uint8)
     return int(hash64(raw, 0, len(raw)))
 
@@ -57,3 +61,36 @@ def hash_of(text: str | bytes) -> int:
 def signed_hash(text: str | bytes) -> int:
     """`hash_of` as the signed number that rows and tables hold."""
     return int(np.uint64(hash_of(text)).astype(np.int64))
+
+
+@compiled
+def _murmur2(raw):
+    """`kernel.ids.murmur2`, compiled. 32-bit numbers in 64 bits, cut after every product."""
+    mask, m = uint64(0xFFFFFFFF), uint64(0x5BD1E995)
+    size = len(raw)
+    h = uint64(0x9747B28C) ^ uint64(size)
+    at = 0
+    while at + 4 <= size:
+        k = (uint64(raw[at]) | uint64(raw[at + 1]) << uint64(8)
+             | uint64(raw[at + 2]) << uint64(16) | uint64(raw[at + 3]) << uint64(24))
+        k = (k * m) & mask
+        k ^= k >> uint64(24)
+        k = (k * m) & mask
+        h = ((h * m) & mask) ^ k
+        at += 4
+    if at < size:
+        shift = uint64(0)
+        while at < size:
+            h ^= uint64(raw[at]) << shift
+            shift += uint64(8)
+            at += 1
+        h = (h * m) & mask
+    h ^= h >> uint64(13)
+    h = (h * m) & mask
+    h ^= h >> uint64(15)
+    return h & uint64(0x7FFFFFFF)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """`kernel.ids.partition_of`, for the many keys of a walk."""
+    return int(_murmur2(np.frombuffer(key, dtype=np.uint8))) % partitions

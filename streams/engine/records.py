@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ from streams.kernel import ids
 Numbers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One message as it stood in a topic. `appended_ms` is the broker's or producer's timestamp."""
 
     topic: str
@@ -67,8 +66,7 @@ def columns_of(records: Sequence[Record]) -> tuple[list[int], list[bytes]]:
     return [r.offset for r in records], [r.value for r in records]
 
 
-@dataclass(frozen=True, slots=True)
-class Emission:
+class Emission(NamedTuple):
     """One message to produce. `partition` None: by murmur2 of the key; `value` None: tombstone."""
 
     topic: str

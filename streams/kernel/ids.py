@@ -7,19 +7,18 @@ that two kinds of id cannot collide by accident.
 from __future__ import annotations
 
 import hashlib
-import struct
 
 _MASK_52 = (1 << 52) - 1
 
 
 def derive(kind: str, *parts: str | int) -> str:
     """A 32-character hex id of `parts` within `kind` (at most 16 ASCII characters)."""
-    digest = hashlib.blake2b(digest_size=16, person=kind.encode("ascii"))
+    told = bytearray()
     for part in parts:
         raw = str(part).encode()
-        digest.update(struct.pack(">I", len(raw)))   # length-prefixed: ("ab","c") != ("a","bc")
-        digest.update(raw)
-    return digest.hexdigest()
+        told += len(raw).to_bytes(4, "big")          # length-prefixed: ("ab","c") != ("a","bc")
+        told += raw
+    return hashlib.blake2b(told, digest_size=16, person=kind.encode("ascii")).hexdigest()
 
 
 def fingerprint52(text: str) -> int:

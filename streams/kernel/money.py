@@ -5,10 +5,25 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 MICROS = 1_000_000
+# Below it, a product of doubles is less than 1/8 beside the product of the decimals that they show.
+_NEAR_MAX = 2.0**49
 
 
 def to_micros(amount: object) -> int:
-    """Micro-units of an amount in whole units. Raises ValueError for what is no finite number."""
+    """Micro-units of an amount in whole units. Raises ValueError for what is no finite number.
+
+    A double counts as the decimal that it shows, and halves go to the even neighbour.
+    """
+    if type(amount) is float:
+        near = amount * MICROS
+        if -_NEAR_MAX < near < _NEAR_MAX:
+            micros = round(near)
+            if -0.25 < near - micros < 0.25:         # far from a half: no other number is nearer
+                return micros
+    return _exactly(amount)
+
+
+def _exactly(amount: object) -> int:
     if isinstance(amount, bool) or amount is None:
         raise ValueError(f"{amount!r} is not an amount")
     try:

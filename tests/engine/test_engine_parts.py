@@ -7,13 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import contract
+from streams.engine import hashing
 from streams.engine.records import Out, Record, Seen
 from streams.engine.slab import Slab
 from streams.engine.timers import Timers
 from streams.engine.watermarks import NEVER, Watermarks
+from streams.kernel import ids
 from streams.kernel.errors import StateError
 
 keys = st.binary(min_size=1, max_size=3)
+
+
+@given(st.binary(min_size=1, max_size=80), st.integers(1, 256))
+def test_the_compiled_partitioner_is_that_of_every_client(key: bytes, partitions: int) -> None:
+    assert hashing.partition_of(key, partitions) == ids.partition_of(key, partitions)
 
 
 @given(st.lists(st.tuples(keys, st.integers(0, 2**53), st.booleans())))

@@ -73,6 +73,14 @@ def test_money_is_whole_micros(amount: object, micros: int) -> None:
     assert money.to_micros(amount) == micros
 
 
+@given(st.one_of(
+    st.floats(-2.0**30, 2.0**30), st.decimals(-10**9, 10**9, places=7).map(float),
+    st.integers(-2**52, 2**52).map(lambda halves: halves / 2e6),       # halves of a micro
+    st.floats(5.6e8, 5.7e8), st.floats(-4e12, 4e12)))
+def test_money_is_what_the_decimals_of_a_double_say(amount: float) -> None:
+    assert money.to_micros(amount) == money._exactly(amount)
+
+
 @pytest.mark.parametrize("amount", [None, True, "ten", float("inf"), float("nan"), 10**20])
 def test_what_is_no_amount_is_refused(amount: object) -> None:
     with pytest.raises(ValueError, match="not an amount"):

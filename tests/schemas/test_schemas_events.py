@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import contract, frame
+from schemas import contract, event_fields, frame
 from schemas.events import EventDecoder, Fault, decode
 from streams.kernel.moments import YEAR_2100_MS, parse_moment
 from streams.kernel.outcomes import REASONS
@@ -153,6 +153,24 @@ def test_json_and_single_object_avro_give_the_same_event() -> None:
 def test_the_value_defaults_to_lines_then_price(fields: dict[str, Any], value: float) -> None:
     event = decode(json_of(**fields))
     assert isinstance(event, dict) and event["value"] == value
+
+
+_NUMBER = st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.just(10**400),
+                    st.sampled_from([1e12, -1e12, 10**12, 10**12 + 1, -0.0, "3"]))
+
+
+@given(st.fixed_dictionaries({}, optional={
+    "item_id": st.one_of(st.text(max_size=3), st.none(), st.just(7), st.just("x" * 201)),
+    "quantity": _NUMBER, "price": _NUMBER, "extra": st.just(1)}))
+def test_a_line_that_is_as_it_should_be_is_read_as_any_other(line: dict[str, Any]) -> None:
+    quick = event_fields._line_as_sent(line)
+    if quick is not None:
+        assert repr(quick) == repr(event_fields._line(line, "lines[0]"))
+    whole = set(line) == {"item_id", "quantity", "price"} and all(
+        type(line[name]) in (float, int) and abs(line[name]) <= 1e12
+        for name in ("quantity", "price"))
+    assert (quick is not None) == (whole and isinstance(line["item_id"], str)
+                                   and 0 < len(line["item_id"]) <= 200)
 
 
 @given(st.one_of(st.integers(0, 4_000_000_000_000), st.floats(0, 4e12),
