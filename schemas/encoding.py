@@ -47,10 +47,10 @@ class _Whole(dict[int, bytes]):
     def __missing__(self, number: int) -> bytes:
         if type(number) is not int or number not in _LONG:
             raise TypeError("not a 64-bit whole number")
-        zigzag = (number << 1) ^ (number >> 63)
-        if zigzag >> 14:
-            return _PAIRS[zigzag & 16383] + _HIGHS[zigzag >> 14]
-        self[number] = _varint(zigzag)
+        folded = (number << 1) ^ (number >> 63)
+        if folded >> 14:
+            return _PAIRS[folded & 16383] + _HIGHS[folded >> 14]
+        self[number] = _varint(folded)
         return self[number]
 
 
@@ -58,10 +58,11 @@ _HIGHS: Final = _Highs()
 _WHOLE: Final = _Whole()
 
 
-def _whole(number: int) -> bytes:
+def zigzag(number: int) -> bytes:
+    """Avro's bytes of a whole number. Raises TypeError for what is none of 64 bits."""
     if 8192 <= number < 2**63:
-        zigzag = number << 1
-        return _PAIRS[zigzag & 16383] + _HIGHS[zigzag >> 14]
+        folded = number << 1
+        return _PAIRS[folded & 16383] + _HIGHS[folded >> 14]
     return _WHOLE[number]
 
 
@@ -70,7 +71,7 @@ _TERMS: Final = {
     "string": "WHOLE[len(raw{n} := {v}.encode())], raw{n}",
     "bytes": "WHOLE[len(raw{n} := {v})], raw{n}",
     "int": "WHOLE[{v}]", "long": "whole({v})", "double": "double({v})", "boolean": "FLAGS[{v}]"}
-_NAMES: Final = {"WHOLE": _WHOLE, "whole": _whole, "double": struct.Struct("<d").pack,
+_NAMES: Final = {"WHOLE": _WHOLE, "whole": zigzag, "double": struct.Struct("<d").pack,
                  "FLAGS": {False: b"\0", True: b"\1"}, "join": b"".join}
 
 

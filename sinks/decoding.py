@@ -18,6 +18,7 @@ from typing import Any, Final
 import polars as pl
 
 from schemas import Contract, contract
+from schemas.encoding import zigzag
 from sinks.intents import Arrival
 from sinks.topics import BETWEEN_STAGES, Landing
 
@@ -142,14 +143,3 @@ def _container(kind: Contract, records: Sequence[Arrival]) -> bytes:
              for part in (guard, zigzag(record.offset), (record.value or b"")[skip:])]
     block = b"".join([*parts, _sentinel(kind.name)])
     return b"".join((_head(kind.name), zigzag(len(records) + 1), zigzag(len(block)), block, _SYNC))
-
-
-def zigzag(number: int) -> bytes:
-    """Avro's variable-length encoding of a 64-bit integer."""
-    rest = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
