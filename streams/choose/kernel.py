@@ -232,7 +232,7 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
            offset, value, quantity, fields, b.items, b.first[n], b.last[n])
     own_groups = group_slots[_row_of(tenants, tenant)]
-    if i64[slot, _TENANT] == 0:
+    if i64[slot, _TENANT] == 0 and len(own_groups):
         gv.i64[own_groups[0], _PEOPLE] += 1
     i64[slot, _TENANT], i64[slot, _PURPOSES] = np.int64(tenant), numbers[n, f.purposes]
     now_ms = max(i64[slot, _NEWEST], event_ms)

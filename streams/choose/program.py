@@ -45,6 +45,8 @@ class Program:
             (spec.name, meaning_of(spec, features)) for spec in segments), traits=traits)
         self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
         self.segments = tuple(spec.name for spec in segments)
+        # Everybody, and the segments; without any of these nobody asks for groups.
+        self.group_names = ("", *self.segments) if segments else ()
         self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments,
                                    next((s.clusters for s in segments if s.clusters), None),
                                    list({each.name: each for s in segments for each in s.lists}
@@ -176,7 +178,7 @@ class GroupSlots:
         self._program, self._groups, self._tables = program, tables.groups, tables
         self._rows: dict[str, int] = {}
         self.tenants = np.zeros(0, np.uint64)
-        self.slots = np.zeros((0, 1 + len(program.segments)), np.int64)
+        self.slots = np.zeros((0, len(program.group_names)), np.int64)
 
     def know(self, tenant: str) -> None:
         """Make the tenant's rows, unless they are there."""
@@ -185,7 +187,7 @@ class GroupSlots:
         self._rows[tenant] = len(self._rows)
         self._tables.knows(tenant)
         slots = []
-        for segment in ("", *self._program.segments):
+        for segment in self._program.group_names:
             key = group_key(tenant, segment)
             slot = self._groups.find(key)
             if slot is None:
@@ -198,12 +200,16 @@ class GroupSlots:
     def found_people(self, tenant: str, signed: int) -> None:
         """Count the tenant's people, where rows are of a build that did not."""
         self.know(tenant)
+        if not self._program.group_names:
+            return
         slot = self.slots[self._rows[tenant], 0]
         if not self._groups.views.i64[slot, PEOPLE]:
             self._groups.views.i64[slot, PEOPLE] = self._tables.people_of(signed)
 
     def count_people(self, tenant: str, change: int) -> None:
         """So many more people of the tenant are known here."""
+        if not self._program.group_names:
+            return
         slot = self.slots[self._rows[tenant], 0]
         self._groups.views.i64[slot, PEOPLE] += change
         self._groups.views.dirty[slot] = 1

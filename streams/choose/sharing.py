@@ -64,9 +64,8 @@ def _share(program: Program, state: PartitionState, key: bytes, now_ms: int,
     groups, at_ms = tables.groups, max(state.watermarks.of(tenant), 0)
     slot = groups.find(key)
     # A segment that is declared no more is empty.
-    is_kept = slot is not None and (not segment or segment in program.segments)
     members, row, sums = 0, b"", {}
-    if slot is not None and is_kept:
+    if slot is not None and segment in program.group_names:
         members = (state.notes.get("sizes", {}).get(tenant, {}).get(segment, 0) if segment
                    else int(groups.views.i64[slot, PEOPLE]))
         row = groups.encode(key) or b""

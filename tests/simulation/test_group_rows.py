@@ -19,11 +19,13 @@ from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.choose.features.layout import PEOPLE
 from streams.choose.pooling import Pools
+from streams.choose.segments import SegmentSpec
 from streams.choose.tables import tables_of
 from streams.engine.lane import Lane
 from streams.kernel.ids import partition_of
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
+from streams.playbooks.conditions import parse_condition
 
 ROLLED = contract("segments.rolled")
 GROUPS = ("", *compiled().segments)
@@ -200,7 +202,8 @@ def lifetime(row: bytes) -> int:
 def test_a_segment_that_is_declared_no_more_is_said_to_be_empty() -> None:
     broker = world_played(1, people(1))
     less = compiled()
-    smaller = type(less)(less.people.specs, ())
+    smaller = type(less)(less.people.specs, (SegmentSpec("new", parse_condition(
+        {"feature": "orders_lifetime", "at_most": 0}, features=None, segments=None)),))
     lane = drive(broker, ChooseLogic(SideInputs(), smaller, lambda side, tenant: (),
                                      members_min=0), 0)
     assert lane is not None
@@ -208,6 +211,6 @@ def test_a_segment_that_is_declared_no_more_is_said_to_be_empty() -> None:
     assert drive(broker, ChooseLogic(SideInputs(), smaller, lambda side, tenant: (),
                                      members_min=0), 0) is not None
     newest = {fields["segment"]: fields for fields in rolls(broker, compacted=True)}
-    assert {name: newest[name]["members"] for name in compiled().segments} == dict.fromkeys(
-        compiled().segments, 0)
-    assert all(newest[name]["row"] == b"" for name in compiled().segments)
+    gone = set(compiled().segments) - {"new"}
+    assert {(newest[name]["members"], newest[name]["row"]) for name in gone} == {(0, b"")}
+    assert newest["new"]["members"] and newest["new"]["row"] and newest[""]["members"] == 9
