@@ -166,9 +166,10 @@ def _people(report: Report) -> Iterable[Section]:
         "How many decisions knew a feature, and how old that was at the median; segment sizes. "
         f"Segments of fewer than {report['segment_members_min']} people are not shown.",
         ["features", "segments"], [],
-        [Table(("world", "feature", "known", "of decisions", "coverage", "median age"),
+        [Table(("world", "feature", "known", "of decisions", "coverage", "median age",
+                "leaning on groups"),
                rows_of(worlds, "features", "feature", "known", "decisions",
-                       ("coverage", share), ("age_ms_p50", _either_duration)), 4),
+                       ("coverage", share), ("age_ms_p50", _either_duration), "leaning"), 4),
          Table(("world", "segment", "people"),
                rows_of(worlds, "segments", "segment", ("people", few)))])
     yield Section(

@@ -8,12 +8,15 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams import pipeline
+from streams.adapters.control import read_compacted
 from streams.adapters.reading import read_whole, unreachable
 from streams.choose import profiles
+from streams.choose.backing import Backing
 from streams.choose.definitions import compiled
 from streams.engine import checkpoints
 from streams.engine.versions import Lineage
 from streams.kernel.ids import partition_of
+from streams.kernel.side_inputs import SideInputs
 from streams.settings import Settings
 
 STAGE = pipeline.BY_NAME["choose"]
@@ -38,7 +41,20 @@ def read_profile(settings: Settings, profile_id: str) -> dict[str, Any] | None:
     # Asked afterwards: whatever counted in what was read still counts.
     lineage = lineage_of(settings, partition)
     return profiles.found_in(compiled(settings.definitions), profile_id,
-                             upstream=settings.partitions, lineage=lineage, entries=entries)
+                             upstream=settings.partitions, lineage=lineage, entries=entries,
+                             backing=_backing(settings))
+
+
+def _backing(settings: Settings) -> Backing | None:
+    """What groups say now, when a feature asks for it."""
+    side = SideInputs()
+    backing = Backing(compiled(settings.definitions), side,
+                      members_min=settings.segment_members_min)
+    if not backing.is_asked:
+        return None
+    for record in read_compacted(settings, pipeline.SEGMENT_ROLLS).values():
+        side.take(pipeline.SEGMENT_ROLLS, record)
+    return backing
 
 
 def lineage_of(settings: Settings, partition: int) -> Lineage:

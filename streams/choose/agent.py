@@ -12,6 +12,7 @@ import numpy as np
 
 from streams import pipeline
 from streams.choose import kernel, triggers
+from streams.choose.backing import Backing
 from streams.choose.features.layout import MASK, TENANT
 from streams.choose.program import GroupSlots, Program
 from streams.choose.sharing import Shares
@@ -26,7 +27,7 @@ from streams.playbooks.model import Playbook
 class ChooseLogic:
     """The choose stage. `playbooks_of(side, tenant)` gives the active playbooks of a tenant.
 
-    members_min   people that a segment must have before it is used, see `deciding.Voice`
+    members_min   people that a segment must have before it is used, see `backing`
     """
 
     name = "choose"
@@ -36,7 +37,7 @@ class ChooseLogic:
                  playbooks_of: Callable[[SideInputs, str], Sequence[Playbook]], *,
                  members_min: int) -> None:
         self._side, self._program, self._playbooks_of = side, program, playbooks_of
-        self._members_min = members_min
+        self._backing = Backing(program, side, members_min=members_min)
         self._groups: dict[int, tuple[Tables, GroupSlots, Shares]] = {}
 
     def make_slab(self) -> Tables:
@@ -46,7 +47,7 @@ class ChooseLogic:
         """Take events and watermarks in the order of the log."""
         groups = self.groups_of(state)
         Walk(self._program, self._side, self._playbooks_of, state, groups, out,
-             members_min=self._members_min).go(batch)
+             backing=self._backing).go(batch)
 
     def recovered(self, state: PartitionState) -> None:
         """Count the segments anew, and arm a timer for every row that waits for one. What the

@@ -6,6 +6,7 @@ import orjson
 
 from streams import pipeline
 from streams.choose import decision, handing, segments
+from streams.choose.backing import Backing
 from streams.choose.features.layout import MASK, PURPOSES
 from streams.choose.program import Program
 from streams.choose.tables import Tables
@@ -18,22 +19,21 @@ from streams.playbooks.model import Playbook
 class Voice:
     """Speaks for the people in `tables` into `out`.
 
-    members_min   smaller segments decide nothing about what is said, and are not named: who is in
-                  one could be known by it. Membership itself, and rules that ask for it, stay
+    backing   small segments decide nothing about what is said, and are not named: who is in one
+              could be known by it. Membership itself, and rules that ask for it, stay
     """
 
     def __init__(self, program: Program, side: SideInputs, tables: Tables, out: Out, *,
-                 members_min: int) -> None:
+                 backing: Backing) -> None:
         self._program, self._side, self._tables, self._out = program, side, tables, out
-        self._people, self._members_min = tables.people, members_min
+        self._people, self._backing = tables.people, backing
 
     def _members(self, slot: int) -> list[str]:
         return self._program.names(int(self._people.views.i64[slot, MASK]))
 
     def _usable(self, slot: int, tenant: str) -> list[str]:
         """The person's segments that are large enough over all partitions, most telling first."""
-        return [name for name in self._members(slot)
-                if self._side.members(tenant, name) >= self._members_min]
+        return self._backing.usable(tenant, self._members(slot))
 
     def person(self, slot: int, at_ms: int) -> Person:
         members = self._members(slot)
@@ -84,6 +84,7 @@ class Voice:
               usable: list[str], purposes: int) -> None:
         moment, playbook = chosen.moment, chosen.moment.playbook
         features = self._program.snapshot(self._tables, self._people, slot, moment.moment_ms)
+        self._backing.add(self._tables, slot, playbook.tenant, moment.moment_ms, usable, features)
         self._out.emit(pipeline.DECISIONS, profile_id, {
             "decision_id": chosen.decision_id, "tenant": playbook.tenant,
             "profile_id": profile_id, "playbook": playbook.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from streams.choose.backing import Backing
 from streams.choose.features.layout import FLAGS, MASK, NEWEST, PURPOSES, STAMP, STATED, TENANT
 from streams.choose.program import Program
 from streams.choose.tables import LAYOUT_PREFIX, Tables
@@ -26,12 +27,14 @@ def needed(stored: bytes, profile_id: str) -> bool:
 
 
 def found_in(program: Program, profile_id: str, *, upstream: int, lineage: Lineage,
-             entries: Iterable[Entry]) -> dict[str, Any] | None:
+             entries: Iterable[Entry], backing: Backing | None = None,
+             ) -> dict[str, Any] | None:
     """The profile as of the newest checkpoint that the entries hold; None: there is no such row.
 
     entries    what is `needed` of the partition's changelog, in order
     lineage    as committed after the entries were read: so what one of them holds is either
                committed or of nobody's
+    backing    knows what groups say of features that lean on them; None: nobody asks
     Raises StateError when the row cannot be read.
     """
     if lineage.is_first:        # an owner is at work, and has not made a checkpoint yet
@@ -47,11 +50,11 @@ def found_in(program: Program, profile_id: str, *, upstream: int, lineage: Linea
     if slot is None:
         return None
     return described(program, tables, slot, Watermarks(upstream, mark.watermarks),
-                     tenants=mark.watermarks)
+                     tenants=mark.watermarks, backing=backing)
 
 
 def described(program: Program, tables: Tables, slot: int, watermarks: Watermarks, *,
-              tenants: Iterable[str]) -> dict[str, Any]:
+              tenants: Iterable[str], backing: Backing | None = None) -> dict[str, Any]:
     """A row in words. Features are read as of the tenant's watermark, or of the person's newest
     event if that is later; `as_of_ms` says which moment that is, in event time."""
     rows = tables.people
@@ -62,13 +65,16 @@ def described(program: Program, tables: Tables, slot: int, watermarks: Watermark
     features = program.snapshot(tables, rows, slot, as_of_ms)
     for spec in program.people.specs:
         features[spec.name].update(_limits(spec.max_age_ms, features[spec.name]))
+    segments = program.names(int(words[MASK]))
+    if backing is not None and tenant is not None:
+        backing.add(tables, slot, tenant, as_of_ms, backing.usable(tenant, segments), features)
     return {
         "profile_id": rows.key(slot).decode(), "tenant": tenant, "as_of_ms": as_of_ms,
         "newest_event_ms": int(words[NEWEST]) or None,
         "watermark_ms": None if reached_ms == NEVER else reached_ms,
         "next_offset": int(words[STAMP]), "purposes": names_of(int(words[PURPOSES])),
         "locale": rows.tails.get(slot, {}).get("l"),
-        "segments": program.names(int(words[MASK])),
+        "segments": segments,
         # False: their rules changed, and they are asked anew at the next event or watermark.
         "segments_stated": bool(words[FLAGS] & STATED), "features": features}
 

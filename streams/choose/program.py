@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,12 @@ _EVENT = contract(pipeline.ADMITTED)
 _INTERESTS_MAX = 64
 Items = Callable[[str], tuple[str, ...]]
 Told = tuple[str, str, Condition | None]          # tenant, event type, what must hold
+
+
+class Covering(Protocol):
+    """Which features of a row have not counted from the beginning; see `Tables`."""
+
+    def covers(self, rows: Rows, slot: int) -> Mapping[int, int]: ...
 
 
 class Program:
@@ -132,18 +138,18 @@ class Program:
 
     def feature(self, rows: Rows, slot: int, name: str, at_ms: int) -> float | None:
         v = rows.views
-        value, has, _ = read(self._reads(rows), v.u8, v.u16, v.i64, slot,
+        value, has, _ = read(self.reads_of(rows), v.u8, v.u16, v.i64, slot,
                              self.people.by_name[name], at_ms)
         return float(value) if has else None
 
-    def snapshot(self, tables: Tables, rows: Rows, slot: int, at_ms: int,
+    def snapshot(self, tables: Covering, rows: Rows, slot: int, at_ms: int,
                  ) -> dict[str, dict[str, Any]]:
         """All features as they go into a decision record: value (None: none), age in ms, and
         `since_ms` when it may lack events up to that event time: the feature is new."""
         count = len(self.people.specs)
         values, ages = np.zeros(count), np.zeros(count, np.int64)
         v = rows.views
-        read_all(self._reads(rows), v.u8, v.u16, v.i64, slot, at_ms, values, ages)
+        read_all(self.reads_of(rows), v.u8, v.u16, v.i64, slot, at_ms, values, ages)
         found: dict[str, dict[str, Any]] = {
             spec.name: {"value": None if np.isnan(value) else round(float(value), 6),
                         "age_ms": None if age == NO_AGE else int(age)}
@@ -166,7 +172,8 @@ class Program:
         return lacks_since(spec, covers.get(self.people.by_name[spec.name], 0), at_ms,
                            found[spec.name]["age_ms"])
 
-    def _reads(self, rows: Rows) -> Any:
+    def reads_of(self, rows: Rows) -> Any:
+        """How features are read from these rows: of people, or of groups."""
         return self.person.reads if rows.layout == self.people.id else self.group.reads
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from streams import pipeline
 from streams.choose.features.layout import PEOPLE
+from streams.choose.features.spec import PER_HEAD
 from streams.choose.program import Program
 from streams.choose.tables import group_key, group_of, tables_of
 from streams.engine.records import Out
@@ -23,8 +24,6 @@ from streams.engine.stage import PartitionState
 from streams.kernel.side_inputs import SideInputs
 
 TELL_EVERY_MS: Final = 5_000
-# Read of a row, their values add up over partitions.
-ADD_UP: Final = frozenset({"count", "sum", "rate", "decay", "lifetime"})
 
 
 class Shares:
@@ -71,7 +70,7 @@ def _share(program: Program, state: PartitionState, key: bytes, now_ms: int,
         row = groups.encode(key) or b""
         read = program.snapshot(tables, groups, slot, at_ms)
         sums = {spec.name: read[spec.name]["value"] for spec in program.groups.specs
-                if spec.kind in ADD_UP and read[spec.name]["value"] is not None}
+                if spec.kind in PER_HEAD and read[spec.name]["value"] is not None}
     return f"{tenant}|{segment}|{state.partition}", {
         "tenant": tenant, "segment": segment, "partition": state.partition, "members": members,
         "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms, "recorded_ms": now_ms,

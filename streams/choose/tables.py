@@ -132,7 +132,10 @@ class Tables:
         """Which features of a row have not counted from the beginning; see `Layouts.covers`."""
         if rows is self.people:
             return self._of_people.covers(int(rows.views.i64[slot, TENANT]))
-        tenant = rows.key(slot)[len(GROUP_PREFIX):].split(b"\x1f")[0].decode()
+        return self.covers_groups(group_of(rows.key(slot))[0])
+
+    def covers_groups(self, tenant: str) -> Mapping[int, int]:
+        """`covers` of the rows of the tenant's groups."""
         return self._of_groups.covers(signed_hash(tenant))
 
     def timers(self, tenant: str) -> Deadlines:

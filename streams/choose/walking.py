@@ -15,6 +15,7 @@ import numpy.typing as npt
 from schemas import contract
 from streams import pipeline
 from streams.choose import handing, item_changes, kernel, triggers
+from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
@@ -37,13 +38,13 @@ class Walk:
 
     def __init__(self, program: Program, side: SideInputs, playbooks_of: PlaybooksOf,
                  state: PartitionState, groups: GroupSlots, out: Out, *,
-                 members_min: int) -> None:
+                 backing: Backing) -> None:
         self._program, self._side, self._playbooks_of = program, side, playbooks_of
         self._state, self._groups, self._out = state, groups, out
         self._tables = tables_of(state)
         self._people = self._tables.people
         self._upstream = state.watermarks.upstream
-        self._voice = Voice(program, side, self._tables, out, members_min=members_min)
+        self._voice = Voice(program, side, self._tables, out, backing=backing)
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
     def go(self, records: Sequence[Record]) -> None:

@@ -66,9 +66,23 @@ def show_features(features: Part, console: Console) -> None:
     table(console, "Features", ("feature", "value", "age", "counts since"), [
         (name, f"{f['value']:g}", age(f["age_ms"]),
          show_moment(f["since_ms"]) if f.get("since_ms") else "") for name, f in known.items()])
+    leaning = {name: f["back_off"] for name, f in features.items() if "back_off" in f}
+    table(console, "Leaning on groups", ("feature", "used", "mostly of", "own events", "segment",
+                                         "everybody"), [
+        (name, "" if b["used"] is None else f"{b['used']:g}", b["level"],
+         f"{b['events']} of {b['below']}", _level(b.get("segment")), _level(b.get("global")))
+        for name, b in leaning.items()])
     if len(known) < len(features):
         console.print(f"not known: {', '.join(n for n in features if n not in known)}",
                       highlight=False, style="dim")
+
+
+def _level(told: Part | None) -> str:
+    """A group's value and what it rests on."""
+    if told is None or told["value"] is None:
+        return ""
+    name = f"{told['name']}: " if told.get("name") else ""
+    return f"{name}{told['value']:g} ({told['events']:,} events, {told['people']:,} people)"
 
 
 def age(age_ms: int | None) -> str:

@@ -29,6 +29,8 @@ Context = Literal["cart", "viewed", "bought", "other"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CONTEXTS: Final[dict[str, Context]] = {
     "cart_add": "cart", "checkout_start": "cart", "product_view": "viewed", "purchase": "bought"}
+_LEANING: Final = {"segment": " (a guess: usual in their segment)",
+                   "global": " (a guess: usual for customers)"}
 Scale = tuple[tuple[float, str], ...]
 _COUNT: Final[Scale] = ((1, "none"), (2, "once"), (4, "a few"), (10, "several"))
 _DAYS: Final[Scale] = ((1, "within a day"), (7, "within a week"), (31, "within a month"),
@@ -77,16 +79,25 @@ def context_of(playbook: Playbook) -> Context:
 
 
 def signals_of(features_json: str) -> tuple[tuple[str, str], ...]:
-    """Bucketed features, sorted by name. Values that are no numbers are left out."""
+    """Bucketed features, sorted by name. Values that are no numbers are left out. What mostly rests
+    on others, because little is known of the person, says so."""
     features = _json(features_json, dict)
     found = []
     for name in sorted(features):
         part = features[name]
-        value = part.get("value") if isinstance(part, dict) else part
+        value, leans_on = _used(part) if isinstance(part, dict) else (part, "")
         if (isinstance(value, int | float) and not isinstance(value, bool)
                 and _is_name(name)):
-            found.append((name, bucket(name, value)))
+            found.append((name, bucket(name, value) + leans_on))
     return tuple(found)
+
+
+def _used(part: Mapping[str, Any]) -> tuple[Any, str]:
+    """(value, on whom it rests, in words) of a feature that may lean on groups."""
+    leaning = part.get("back_off")
+    if not isinstance(leaning, dict) or leaning.get("used") is None:
+        return part.get("value"), ""
+    return leaning["used"], _LEANING.get(leaning.get("level", ""), "")
 
 
 def bucket(name: str, value: float) -> str:

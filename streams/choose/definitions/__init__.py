@@ -178,7 +178,8 @@ def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureS
         name, body.get("event", ""), body["kind"], _span(body, "window"), _span(body, "max_age"),
         (of,) if isinstance(of, str) else tuple(of), _span(body, "half_life"),
         where[0] if where else (), body.get("purpose", whole["purpose"]),
-        parse_span(retention) if retention else WINDOW_MS_MAX, _span(body, "gap"), _cuts(body))
+        parse_span(retention) if retention else WINDOW_MS_MAX, _span(body, "gap"), _cuts(body),
+        back_off=body.get("back_off", {}).get("below", 0))
 
 
 def _cuts(body: dict[str, Any]) -> tuple[tuple[int, ...], ...]:

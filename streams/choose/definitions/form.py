@@ -84,6 +84,9 @@ FEATURE = Fields({
     **_CUTS,
     "where": Key(_WHERE, "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
+    "back_off": Key(Fields({"below": Key(Whole(1, spec.BACK_OFF_MAX),
+                                         "own events that are enough", required=True)}),
+                    "with fewer own events, the value leans on the person's segment"),
     "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
                    "what it may be used for; default: that of the file"),
     "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long it may be kept; default: of the file"),
@@ -150,6 +153,9 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[st
                    ) -> Iterable[Fault]:
     """What no single key can tell: that kind, window, source and retention go together."""
     where, line = f"features.{name}", body.line
+    if found.back_off and found.kind not in spec.BACKING_OFF:
+        yield Fault(line, f"{where}: a {found.kind} of a group says nothing of one of its people",
+                    f"leave back_off out, or use one of {', '.join(sorted(spec.BACKING_OFF))}")
     if found.kind == "ratio":
         if len(found.of) != 2:
             yield Fault(line, f"{where}: a ratio has no two features", "write of: [a, b]")

@@ -21,7 +21,7 @@ ratio       one feature divided by another                                      
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
@@ -44,6 +44,11 @@ SESSION_TILES = 16
 # Each of recency, frequency and money is graded 1 to 5.
 CUTS, CUT_KEYS = 4, ("recency", "frequency", "money")
 EXACT_DISTINCT_MAX = 16
+# Kinds that add up over people, so that a group has so much a head; with those that are of an event
+# whoever made it, they may lean on groups.
+PER_HEAD: Final = frozenset({"count", "sum", "rate", "decay", "lifetime"})
+BACKING_OFF: Final = PER_HEAD | {"mean", "ratio"}
+BACK_OFF_MAX = 1000
 
 _TILES_MS = ((HOUR_MS, 5 * MINUTE_MS), (DAY_MS, HOUR_MS), (7 * DAY_MS, 6 * HOUR_MS),
              (30 * DAY_MS, DAY_MS), (90 * DAY_MS, 3 * DAY_MS))
@@ -67,6 +72,7 @@ class FeatureSpec:
     gap_ms       a pause of this length ends a session
     cuts         of rfm, where its grades part: recency in ms, frequency in events, money in micros
     max_age_ms   when the newest event is older than this at reading time, there is no value
+    back_off     with fewer own events than this, the value leans on groups; 0: never
     """
 
     name: str
@@ -81,6 +87,8 @@ class FeatureSpec:
     retention_ms: int = 0
     gap_ms: int = 0
     cuts: tuple[tuple[int, ...], ...] = ()
+    # No part of what the value means: segments that ask for the feature stay as they are.
+    back_off: int = field(default=0, repr=False)
 
     def matches(self, event_type: str) -> bool:
         return self.event in ("*", event_type)
