@@ -10,6 +10,7 @@ from infra import secrets
 from streams.adapters.models import compose_logic
 from streams.adapters.registry import SchemaRegistry
 from streams.adapters.smtp import SmtpChannel
+from streams.adapters.spilling import SpillFile
 from streams.adapters.vault import SqliteVault
 from streams.adapters.webhook import WebhookChannel
 from streams.admit.agent import AdmitLogic
@@ -18,6 +19,7 @@ from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.deliver.agent import DeliverLogic, DeliverParams
 from streams.deliver.ports import ChannelPort
+from streams.engine.rows import Room
 from streams.engine.stage import StageLogic
 from streams.kernel.side_inputs import SideInputs
 from streams.learn.agent import LearnLogic
@@ -74,7 +76,15 @@ def _admit(deps: Deps) -> StageLogic:
 
 def _choose(deps: Deps) -> StageLogic:
     return ChooseLogic(deps.side, compiled(deps.settings.definitions), deps.playbooks_of,
-                       members_min=deps.settings.segment_members_min)
+                       members_min=deps.settings.segment_members_min, room=_room(deps.settings))
+
+
+def _room(settings: Settings) -> Room | None:
+    """One partition's share of the memory for people's rows; None: there is no limit."""
+    if not settings.profile_memory_mb:
+        return None
+    share = (settings.profile_memory_mb << 20) // settings.partitions
+    return Room(share, lambda: SpillFile(settings.path("state", "choose")))
 
 
 def _deliver(deps: Deps) -> StageLogic:

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     batch_events: int = Field(2000, ge=1, le=50000, description="Most events in one batch.")
     flush_ms: int = Field(1000, ge=10, le=60000, description="Interval at which dirty rows and "
                           "offsets are made durable together.")
+    profile_memory_mb: int = Field(0, ge=0, le=10_000_000, description="Memory for the rows of "
+                                   "people, MiB, over all partitions and workers; each partition "
+                                   "has an equal share. Rows beyond it that were not touched for "
+                                   "long wait in a file under KAIROS_HOME/state. 0 means no limit.")
     dedup_hours: int = Field(24, ge=1, le=168, description="Window of de-duplication by event id.")
     late_days: int = Field(30, ge=1, le=400, description="Events older than this (against their "
                            "tenant's clock) are refused as too_late.")

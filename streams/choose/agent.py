@@ -19,6 +19,7 @@ from streams.choose.sharing import Shares
 from streams.choose.tables import Tables, group_of, tables_of
 from streams.choose.walking import Walk
 from streams.engine.records import Out, Record
+from streams.engine.rows import Block, Room
 from streams.engine.stage import PartitionState
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
@@ -28,6 +29,7 @@ class ChooseLogic:
     """The choose stage. `playbooks_of(side, tenant)` gives the active playbooks of a tenant.
 
     members_min   people that a segment must have before it is used, see `backing`
+    room          memory for the rows of people of one partition; None: all are in memory
     """
 
     name = "choose"
@@ -35,13 +37,14 @@ class ChooseLogic:
 
     def __init__(self, side: SideInputs, program: Program,
                  playbooks_of: Callable[[SideInputs, str], Sequence[Playbook]], *,
-                 members_min: int) -> None:
+                 members_min: int, room: Room | None = None) -> None:
+        self._room = room
         self._side, self._program, self._playbooks_of = side, program, playbooks_of
         self._backing = Backing(program, side, members_min=members_min)
         self._groups: dict[int, tuple[Tables, GroupSlots, Shares]] = {}
 
     def make_slab(self) -> Tables:
-        return self._program.tables()
+        return self._program.tables(self._room)
 
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Take events and watermarks in the order of the log."""
@@ -63,33 +66,40 @@ class ChooseLogic:
 
     def _sizes(self, tables: Tables) -> dict[str, dict[str, int]]:
         """Members of each tenant's segments, from the rows: these may be ahead of the notes."""
-        slots = np.fromiter(tables.people.index, np.int64)
-        masks, tenants = (tables.people.views.i64[slots, word] for word in (MASK, TENANT))
-        sizes: dict[str, dict[str, int]] = {}
-        for tenant, signed in tables.tenants():
-            own = masks[tenants == signed]
-            counts = {name: int((own >> bit & 1).sum())
-                      for bit, name in enumerate(self._program.segments)}
-            sizes[tenant] = {name: count for name, count in counts.items() if count}
+        sizes: dict[str, dict[str, int]] = {tenant: {} for tenant, _ in tables.tenants()}
+        for block in tables.people.blocks():
+            masks, signs = (block.views.i64[block.slots, word] for word in (MASK, TENANT))
+            for tenant, signed in tables.tenants():
+                own = masks[signs == signed]
+                for bit, name in enumerate(self._program.segments):
+                    if count := int((own >> bit & 1).sum()):
+                        sizes[tenant][name] = sizes[tenant].get(name, 0) + count
         return sizes
 
     def _arm_all(self, state: PartitionState, tables: Tables) -> None:
-        slots = np.fromiter(tables.people.index, np.int64)
-        signs = tables.people.views.i64[slots, TENANT]
-        for tenant, signed in tables.tenants():
-            own = slots[signs == signed]
-            due_ms = np.zeros(len(own), np.int64)
-            after_ms = max(state.watermarks.of(tenant), 0)
-            kernel.arm_all(self._program.person, tables.people.views, own, self._program.moving,
-                           after_ms, due_ms)
-            waiting = due_ms > 0
-            tables.timers(tenant).push(due_ms[waiting], own[waiting])
-        for slot, tail in tables.people.tails.items():
-            tables.care(slot, set(), set(triggers.cared_for(tail.get("w", {}))))
-            tenant_name, waits = tables.tenant_of(slot), triggers.next_deadline_ms(
-                tail.get("w", {}))
-            if tenant_name is not None and waits is not None:
-                tables.timers(tenant_name).arm(slot, waits)
+        for block in tables.people.blocks():
+            views, slots = block.views, block.slots
+            signs = views.i64[slots, TENANT]
+            for tenant, signed in tables.tenants():
+                own = slots[signs == signed]
+                kernel.arm_all(self._program.person, views, own, self._program.moving,
+                               max(state.watermarks.of(tenant), 0), np.zeros(len(own), np.int64))
+            self._arm_waiting(tables, block)
+            for tenant, signed in tables.tenants() if block.in_memory else ():
+                own = slots[(signs == signed) & (views.armed[slots] > 0)]
+                tables.timers(tenant).push(views.armed[own], own)
+
+    def _arm_waiting(self, tables: Tables, block: Block) -> None:
+        """Arm rows whose triggers wait for a moment; note who cares for which items."""
+        armed, known = block.views.armed, {signed for _, signed in tables.tenants()}
+        for slot, tail in block.tails.items():
+            kept = tail.get("w", {})
+            if cared := set(triggers.cared_for(kept)):
+                tables.care(block.key(slot), set(), cared)
+            waits = triggers.next_deadline_ms(kept)
+            if (waits is not None and int(block.views.i64[slot, TENANT]) in known
+                    and not 0 < armed[slot] <= waits):
+                armed[slot] = waits
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Time comes as watermarks; what is still to be said of groups is said."""

@@ -23,7 +23,7 @@ from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
 from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.records import Record, columns_of
-from streams.engine.rows import Rows
+from streams.engine.rows import Room, Rows
 from streams.playbooks.conditions import names_in
 from streams.playbooks.model import Condition
 
@@ -73,8 +73,8 @@ class Program:
         self._item, self._lines = at["item_id"], at["lines_json"]
         self._where = np.array([at[name] for name in asked], np.int64)
 
-    def tables(self) -> Tables:
-        return Tables(self.people, self.groups)
+    def tables(self, room: Room | None = None) -> Tables:
+        return Tables(self.people, self.groups, room)
 
     def names(self, mask: int) -> list[str]:
         """Segments of a mask, in the order they are declared."""

@@ -16,9 +16,10 @@ import numpy as np
 
 from streams.choose.features.layout import FLAGS, MOVED, NEWEST, STAMP, TENANT, Layout
 from streams.choose.features.migrating import Layouts
+from streams.engine.cold import Slots
 from streams.engine.deadlines import Deadlines
 from streams.engine.hashing import signed_hash
-from streams.engine.rows import Rows
+from streams.engine.rows import Room, Rows
 from streams.engine.stage import PartitionState
 from streams.kernel.errors import StateError
 
@@ -43,18 +44,19 @@ def is_group(key: bytes) -> bool:
 class Tables:
     """The slab of choose: the engine saves and recovers it, compiled code works on it."""
 
-    def __init__(self, people: Layout, groups: Layout) -> None:
+    def __init__(self, people: Layout, groups: Layout, room: Room | None = None) -> None:
         self._of_people = Layouts(people, LAYOUT_PREFIX + b"P")
         self._of_groups = Layouts(groups, LAYOUT_PREFIX + b"G")
         self.people = Rows(row_bytes=people.row_bytes, layout=people.id,
-                           migrate=self._of_people.migrate)
+                           migrate=self._of_people.migrate, room=room, owner=TENANT,
+                           back=self._arm_again)
         self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id,
                            migrate=self._of_groups.migrate)
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
         self.deadlines: dict[str, Deadlines] = {}
         self._signed: dict[int, str] = {}
-        # item -> slots of people whose triggers care for it; from the tails, made anew with them.
-        self.cared_for: dict[str, set[int]] = {}
+        # item -> people whose triggers care for it; from the tails, made anew with them.
+        self.cared_for: dict[str, set[bytes]] = {}
         self._unread: dict[bytes, bytes] = {}
 
     def rows_of(self, key: bytes) -> Rows:
@@ -111,11 +113,26 @@ class Tables:
 
     def _newest_ms(self) -> dict[int, int]:
         """{tenant's hash: newest event time heard of}."""
-        slots = np.fromiter(self.people.index, np.int64)
-        # Column by column: to take whole rows would copy all of them.
-        signs, heard = (self.people.views.i64[slots, word] for word in (TENANT, NEWEST))
-        return {tenant: int(heard[signs == tenant].max())
-                for tenant in np.unique(signs).tolist() if tenant}
+        newest: dict[int, int] = {}
+        for block in self.people.blocks():
+            # Column by column: to take whole rows would copy all of them.
+            signs, heard = (block.views.i64[block.slots, word] for word in (TENANT, NEWEST))
+            for tenant in np.unique(signs).tolist():
+                if tenant:
+                    own = int(heard[signs == tenant].max())
+                    newest[tenant] = max(newest.get(tenant, 0), own)
+        return newest
+
+    def make_room(self) -> None:
+        """Rows of people who were not heard of for long may leave memory."""
+        self.people.make_room()
+
+    def _arm_again(self, slots: Slots) -> None:
+        """These rows are back in memory: their timers need entries."""
+        armed, signs = self.people.views.armed[slots], self.people.views.i64[slots, TENANT]
+        for signed in np.unique(signs[armed > 0]).tolist():
+            own = (armed > 0) & (signs == signed)
+            self.timers(self._signed[signed]).push(armed[own], slots[own])
 
     @property
     def dirty(self) -> bool:
@@ -141,21 +158,21 @@ class Tables:
     def timers(self, tenant: str) -> Deadlines:
         found = self.deadlines.get(tenant)
         if found is None:
-            found = self.deadlines[tenant] = Deadlines(self.people)
+            found = self.deadlines[tenant] = Deadlines(self.people, signed_hash(tenant))
         return found
 
     def knows(self, tenant: str) -> None:
         """Remember the tenant's name by its hash, which is what rows keep."""
         self._signed.setdefault(signed_hash(tenant), tenant)
 
-    def care(self, slot: int, before: set[str], after: set[str]) -> None:
-        """The person in `slot` cared for the items `before`, and does for `after` now."""
+    def care(self, key: bytes, before: set[str], after: set[str]) -> None:
+        """The person cared for the items `before`, and does for `after` now."""
         for item_id in after - before:
-            self.cared_for.setdefault(item_id, set()).add(slot)
+            self.cared_for.setdefault(item_id, set()).add(key)
         for item_id in before - after:
-            slots = self.cared_for.get(item_id, set())
-            slots.discard(slot)
-            if not slots:
+            keys = self.cared_for.get(item_id, set())
+            keys.discard(key)
+            if not keys:
                 self.cared_for.pop(item_id, None)
 
     def tenants(self) -> list[tuple[str, int]]:
@@ -164,9 +181,11 @@ class Tables:
 
     def people_of(self, signed: int) -> int:
         """How many people of a tenant, by its hash, are known here under their own id."""
-        slots = np.fromiter(self.people.index, np.int64)
-        tenants, flags = (self.people.views.i64[slots, word] for word in (TENANT, FLAGS))
-        return int(((tenants == signed) & (flags & MOVED == 0)).sum())
+        count = 0
+        for block in self.people.blocks():
+            tenants, flags = (block.views.i64[block.slots, word] for word in (TENANT, FLAGS))
+            count += int(((tenants == signed) & (flags & MOVED == 0)).sum())
+        return count
 
     def tenant_of(self, slot: int) -> str | None:
         """The tenant of a person's row; None when it has not heard anything it may use."""

@@ -78,7 +78,9 @@ class Walk:
         origins = batch.numbers[:, f.origin_partition]
         batch.usable[(origins < 0) | (origins >= self._upstream)] = False
         usable = np.nonzero(batch.usable)[0]
-        self._people.reserve(len(usable), int(batch.sizes[usable, f.profile_id].sum()))
+        sizes = batch.sizes[usable, f.profile_id].astype(np.int64)
+        self._people.bring(batch.raw, batch.numbers[usable, f.profile_id], sizes)
+        self._people.reserve(len(usable), int(sizes.sum()))
         told: list[Told] = []
         for tenant in _different(batch, usable, f.tenant):
             self._groups.know(tenant)
@@ -150,7 +152,7 @@ class Walk:
                                         self._voice.person(slot, at_ms))
             moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
                                             items)
-            self._tables.care(slot, cared, set(triggers.cared_for(kept)))
+            self._tables.care(self._people.key(slot), cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
             self._voice.decide(slot, event["tenant"], event["profile_id"], moments)
             waits = triggers.next_deadline_ms(kept)
@@ -199,7 +201,7 @@ class Walk:
             self._people.tail(slot)[handing.MOVED_TO] = person
             return
         mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
-        self._tables.care(slot, self._cared(slot), set())
+        self._tables.care(visitor.encode(), self._cared(slot), set())
         if mask:
             self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
         row = handing.take_away(self._people, slot, person, tenant)
@@ -247,7 +249,7 @@ class Walk:
         handing.take_in(self._program.people, self._people, slot, row)
         if not is_known and self._tables.tenant_of(slot) is not None:
             self._groups.count_people(tenant, 1)
-        self._tables.care(slot, cared, self._cared(slot))
+        self._tables.care(person.encode(), cared, self._cared(slot))
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, 0, self._hash_of(slot))
         at_ms = int(self._people.views.i64[slot, NEWEST])
@@ -281,10 +283,10 @@ class Walk:
         passed = item_changes.take_passed(self._state.notes, tenant, now_ms)
         playbooks = self._playbooks_of(self._side, tenant) if passed else ()
         for change in passed:
-            people = [(self._people.key(slot), slot)
-                      for slot in self._tables.cared_for.get(change.item_id, ())
-                      if self._tables.tenant_of(slot) == tenant]
-            for key, slot in sorted(people):
+            for key in sorted(self._tables.cared_for.get(change.item_id, ())):
+                slot = self._people.find(key)
+                if slot is None or self._tables.tenant_of(slot) != tenant:
+                    continue
                 if slot in woken or not self._people.has_seen(slot, record.offset):
                     woken.add(slot)
                     kept = self._people.tails.get(slot, {}).get("w", {})

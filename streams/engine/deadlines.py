@@ -2,7 +2,8 @@
 
 As `timers`: one entry a row, re-armed lazily (the row holds the truth, the heap a guess), rebuilt
 from the rows on recovery. Entries name slots; a slot that was armed earlier meanwhile, or freed,
-is passed over when its entry comes up.
+is passed over when its entry comes up. Rows that are out of memory have no entry (`cold` knows when
+they are due): they come back in time, and get one.
 """
 
 from __future__ import annotations
@@ -68,11 +69,27 @@ def _pop_earliest(heap, count, armed, limit_ms, found):
     return count, taken
 
 
-class Deadlines:
-    """Timers of one tenant's rows in one partition. `rows.views.armed` says which entry stands."""
+@compiled
+def _sift(heap, count, armed, kept):
+    """Leave out entries that were overtaken, and all but one of a slot; returns how many stay."""
+    to = 0
+    for n in range(count):
+        due_ms, slot = heap[n, 0], heap[n, 1]
+        if armed[slot] == due_ms and not kept[slot]:
+            kept[slot] = True
+            _push(heap, to, due_ms, slot)
+            to += 1
+    return to
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+
+class Deadlines:
+    """Timers of one tenant's rows in one partition. `rows.views.armed` says which entry stands.
+
+    owner   the tenant, as its rows name it
+    """
+
+    def __init__(self, rows: Rows, owner: int) -> None:
+        self._rows, self._owner = rows, owner
         self._heap = np.zeros((256, 2), np.int64)
         self._count = 0
 
@@ -91,11 +108,18 @@ class Deadlines:
     def push(self, due_ms: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]) -> None:
         """Take entries for rows that are marked as armed already."""
         if self._count + len(slots) > len(self._heap):
-            grown = np.zeros((2 * (self._count + len(slots)), 2), np.int64)
-            grown[:self._count] = self._heap[:self._count]
-            self._heap = grown
+            self._make_room(len(slots))
         _push_all(self._heap, self._count, due_ms, slots)
         self._count += len(slots)
+
+    def _make_room(self, entries: int) -> None:
+        """Rows that leave memory and come back must not make the heap grow."""
+        armed = self._rows.views.armed
+        self._count = int(_sift(self._heap, self._count, armed, np.zeros(len(armed), np.bool_)))
+        if 2 * (self._count + entries) > len(self._heap):
+            grown = np.zeros((2 * (self._count + entries), 2), np.int64)
+            grown[:self._count] = self._heap[:self._count]
+            self._heap = grown
 
     def due(self, limit_ms: int) -> Iterator[tuple[int, int]]:
         """(moment, slot) of what is due by `limit_ms`, one at a time, by moment and then by key.
@@ -104,6 +128,7 @@ class Deadlines:
         it takes the next: so effects come in the order of event time whatever was armed too early,
         and a replay on rows that lie in other slots numbers its emissions alike.
         """
+        self._rows.bring_due(self._owner, limit_ms)
         while self._count and self._heap[0, 0] <= limit_ms:
             moment = int(self._heap[0, 0])
             slots: list[int] = []

@@ -100,6 +100,12 @@ def _remove(ix, slot):
 
 
 @compiled
+def _remove_all(ix, slots):
+    for n in range(len(slots)):
+        _remove(ix, slots[n])
+
+
+@compiled
 def _refill(ix):
     """Place every slot anew in an empty table."""
     mask = len(ix.places) - 1
@@ -128,9 +134,13 @@ def _pack(ix, arena):
 
 
 class Index:
-    """Keys of one partition. Slots are small numbers, reused after `remove`."""
+    """Keys of one partition. Slots are small numbers, reused after `remove`.
 
-    def __init__(self, slots: int = 1024) -> None:
+    aim     slots to have as soon as the first do not suffice; beyond, there are only some more
+    """
+
+    def __init__(self, slots: int = 1024, *, aim: int = 0) -> None:
+        self._aim = aim
         self.arrays = Places(
             np.full(4 * slots, _EMPTY, np.int32), np.zeros(slots, np.uint64),
             np.zeros(slots, np.int64), np.full(slots, -1, np.int32),
@@ -168,6 +178,9 @@ class Index:
     def remove(self, slot: int) -> None:
         _remove(self.arrays, slot)
 
+    def remove_all(self, slots: npt.NDArray[np.int64]) -> None:
+        _remove_all(self.arrays, slots)
+
     def reserve(self, slots: int, key_bytes: int) -> bool:
         """Make room for so many more keys; True when the number of slots grew."""
         meta, grew = self.arrays.meta, False
@@ -187,7 +200,7 @@ class Index:
 
     def _grow_slots(self, missing: int) -> None:
         old = self.capacity
-        more = max(missing, old // 2)
+        more = max(missing, old // 8 if self._aim else old // 2, self._aim - old)
         free = np.zeros(old + more, np.int32)
         count = int(self.arrays.meta[FREE])
         free[:more] = np.arange(old + more - 1, old - 1, -1)

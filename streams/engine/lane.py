@@ -277,6 +277,7 @@ class Lane:
         self._committed = dict(self.positions)
         self._barrier = self._outbox.barrier()
         self._dirty = False
+        self.state.slab.make_room()
 
     def _rows(self, mark: Mark) -> list[Emission]:
         """Dirty rows and the mark, as versions. A None value is a tombstone."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from streams.engine.records import Emission
 
 Offsets = dict[tuple[str, int], int]
@@ -61,6 +64,14 @@ class SnapshotPort(Protocol):
     def load(self, partition: int) -> bytes | None: ...
 
     def save(self, partition: int, stored: bytes) -> None: ...
+
+
+class ArenaPort(Protocol):
+    """Room for rows that are not in memory. A cache: it need not outlive the process."""
+
+    def grow(self, size: int) -> npt.NDArray[np.uint8]:
+        """All of it, `size` bytes now; what it held stays, what is new is zero. Raises OSError."""
+        ...
 
 
 class ClockPort(Protocol):

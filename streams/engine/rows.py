@@ -3,6 +3,10 @@
     key -> slot (`Index`) -> row of `row_bytes`         numbers, by offset
                           -> tails[slot]                a small dict, only for rows that need one
 
+With `room`, rows that were not touched for long leave memory between checkpoints (`cold`), and come
+back when somebody asks for them: one by one, a whole batch's, or those whose timers are due. In
+memory or not, a row is the same bytes to the changelog, to snapshots and to whoever reads it.
+
 The first eight bytes of a row are its *stamp*: the next input offset it has not seen. Replay skips
 what a row has seen, so a row counts every event once, without transactions. The bytes of a row are
 its changelog value and its snapshot record: a header, the row, the tail as JSON.
@@ -10,20 +14,28 @@ its changelog value and its snapshot record: a header, the row, the tail as JSON
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from streams.engine.cold import Cold, Slots, idle
 from streams.engine.index import Index
+from streams.engine.ports import ArenaPort
 from streams.kernel.errors import StateError
+
+log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("<4sIII")          # magic, layout id, row bytes, tail bytes
 _MAGIC = b"KRW2"
 _ROWS_FIRST = 256
+_SLOT_BYTES, _TAIL_BYTES = 112, 1024       # of index and views; of a tail as Python objects
+_AT_ONCE = 4096                            # rows that are moved or looked at together
 
 Migrate = Callable[[int, bytes, dict[str, Any]], tuple[bytes, dict[str, Any]] | None]
 
@@ -41,28 +53,72 @@ class Views(NamedTuple):
     waits: npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Memory for the rows of one partition, in bytes, and how to open what holds the others.
+
+    What is due for the changelog stays in memory beyond it, until the next checkpoint.
+    """
+
+    memory_bytes: int
+    arena: Callable[[], ArenaPort]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows: those in memory, or copies of some that are out of it. `key` names one by slot."""
+
+    views: Views
+    slots: Slots
+    tails: dict[int, dict[str, Any]]
+    in_memory: bool
+    key: Callable[[int], bytes]
+
+
 class Rows:
     """Rows of one partition. `layout` names what the bytes mean; `migrate` brings rows of another
-    layout over (see `choose/features/migrating.py`), or answers None."""
+    layout over (see `choose/features/migrating.py`), or answers None.
 
-    def __init__(self, *, row_bytes: int, layout: int, migrate: Migrate | None = None) -> None:
+    room     limits what is in memory; None: everything is
+    owner    index of the word that says by whose clock a row's timers go
+    back     told of the slots of rows that are in memory again, to arm their timers
+    """
+
+    def __init__(self, *, row_bytes: int, layout: int, migrate: Migrate | None = None,
+                 room: Room | None = None, owner: int = 0,
+                 back: Callable[[Slots], None] = lambda slots: None) -> None:
         assert row_bytes % 8 == 0 and row_bytes >= 8
         self.row_bytes, self.layout, self._migrate = row_bytes, layout, migrate
-        self.index = Index(_ROWS_FIRST)
+        self._room, self._owner, self._back = room, owner, back
+        self.cold: Cold | None = None
+        self._is_full = False
+        # Taken from the start: to grow means to copy, and for that moment to need twice as much.
+        # What is not touched costs no memory.
+        self.index = Index(_ROWS_FIRST, aim=0 if room is None else self._limit(room.memory_bytes))
         self.tails: dict[int, dict[str, Any]] = {}
         self._dropped: set[bytes] = set()
         self._bytes = np.zeros((0, row_bytes), np.uint8)
-        self.views = self._view(*(np.zeros(0, kind) for kind in (np.uint8, np.int64, np.uint8)))
+        self.views = _view(self._bytes, *(np.zeros(0, kind) for kind in (
+            np.uint8, np.int64, np.uint8)))
+        self._recent = np.zeros(0, np.uint8)
+        self._hand = self._came = 0
         self._grow()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) + self.cold_count
 
     def __iter__(self) -> Iterator[bytes]:
-        return map(self.index.key, self.index)
+        yield from map(self.index.key, self.index)
+        if self.cold is not None:
+            yield from self.cold.keys(self.cold.places())
 
     def __contains__(self, key: bytes) -> bool:
-        return self.index.find(key) >= 0
+        return self.index.find(key) >= 0 or self._cold_place(key) >= 0
+
+    @property
+    def cold_count(self) -> int:
+        """Rows that are not in memory."""
+        return 0 if self.cold is None else len(self.cold)
 
     def reserve(self, rows: int, key_bytes: int) -> None:
         """Make room for so many more rows, before compiled code runs."""
@@ -70,11 +126,14 @@ class Rows:
             self._grow()
 
     def find(self, key: bytes) -> int | None:
+        """The slot of `key`, or None."""
+        self._bring_one(key)
         slot = self.index.find(key)
         return None if slot < 0 else slot
 
     def slot(self, key: bytes) -> int:
         """The slot of `key`; a row of zeros when it is new."""
+        self._bring_one(key)
         slot = self.index.add(key)
         if self.index.capacity > len(self._bytes):
             self._grow()
@@ -105,16 +164,21 @@ class Rows:
             self.tails.pop(slot, None)
             self.index.remove(slot)
             self._dropped.add(key)
+        elif self._forget_cold(key):
+            self._dropped.add(key)
 
     def encode(self, key: bytes) -> bytes | None:
         """The row's bytes, or None when it was dropped (a tombstone)."""
         slot = self.index.find(key)
-        if slot < 0:
+        if slot >= 0:
+            tail = self.tails.get(slot)
+            row, said = self._bytes[slot].tobytes(), orjson.dumps(tail) if tail else b""
+        elif self.cold is not None and (place := self.cold.find(key)) >= 0:
+            words, tails = self.cold.read(np.array([place], np.int64), self.row_bytes // 8)
+            row, said = words.tobytes(), tails.get(0, b"")
+        else:
             return None
-        tail = self.tails.get(slot)
-        said = orjson.dumps(tail) if tail else b""
-        return (_HEADER.pack(_MAGIC, self.layout, self.row_bytes, len(said))
-                + self._bytes[slot].tobytes() + said)
+        return _HEADER.pack(_MAGIC, self.layout, self.row_bytes, len(said)) + row + said
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take a row from the changelog; None is a tombstone.
@@ -126,6 +190,9 @@ class Rows:
             self._dropped.discard(key)
             return
         row, tail = self.read(value)
+        self._forget_cold(key)      # not brought back: the row is taken whole
+        if self._room is not None and len(self.index) >= self._limit(self._room.memory_bytes):
+            self.make_room(_AT_ONCE)
         slot = self.slot(key)
         self._bytes[slot] = np.frombuffer(row, np.uint8)
         if tail:
@@ -167,6 +234,7 @@ class Rows:
         """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""
         due = {self.index.key(slot) for slot in np.nonzero(self.views.dirty)[0].tolist()}
         due |= self._dropped
+        self._recent |= self.views.dirty
         self.forget_dirty()
         return sorted(due)
 
@@ -178,10 +246,123 @@ class Rows:
         grown = np.zeros((self.index.capacity, self.row_bytes), np.uint8)
         grown[:len(self._bytes)] = self._bytes
         self._bytes = grown
-        self.views = self._view(*(np.concatenate([old, np.zeros(more, old.dtype)]) for old in (
+        self._recent = np.concatenate([self._recent, np.zeros(more, np.uint8)])
+        self.views = _view(grown, *(np.concatenate([old, np.zeros(more, old.dtype)]) for old in (
             self.views.dirty, self.views.armed, self.views.waits)))
 
-    def _view(self, dirty: Any, armed: Any, waits: Any) -> Views:
-        rows = self._bytes
-        return Views(rows, rows.view(np.uint16), rows.view(np.int64), rows.view(np.float64),
-                     dirty, armed, waits)
+    def bring(self, raw: npt.NDArray[np.uint8], starts: Slots, sizes: Slots) -> None:
+        """Have the rows of these keys in memory, as far as there are any."""
+        if self.cold_count:
+            assert self.cold is not None
+            self._load(self.cold, self.cold.missing(self.index.arrays, raw, starts, sizes))
+
+    def bring_due(self, owner: int, limit_ms: int) -> None:
+        """Have an owner's rows in memory whose timers come up by `limit_ms`."""
+        while self.cold_count:
+            assert self.cold is not None
+            places = self.cold.due(owner, limit_ms, _AT_ONCE)
+            if not len(places):
+                return
+            self._load(self.cold, places)
+
+    def _cold_place(self, key: bytes) -> int:
+        return -1 if self.cold is None else self.cold.find(key)
+
+    def _bring_one(self, key: bytes) -> None:
+        if self.cold is not None and (place := self.cold.find(key)) >= 0:
+            self._load(self.cold, np.array([place], np.int64))
+
+    def _forget_cold(self, key: bytes) -> bool:
+        """True when the row was out of memory; nothing of it is left there."""
+        if self.cold is None or (place := self.cold.find(key)) < 0:
+            return False
+        self.cold.remove(np.array([place], np.int64))
+        return True
+
+    def _load(self, cold: Cold, places: Slots) -> None:
+        if not len(places):
+            return
+        self.reserve(len(places), cold.keys_bytes(places))
+        slots, tails = cold.load(places, self.index.arrays, self.views.i64)
+        self.tails.update((slot, orjson.loads(tail)) for slot, tail in tails.items())
+        self.views.armed[slots] = cold.armed(places)
+        self._recent[slots] = 1
+        cold.remove(places)
+        self._came += len(places)
+        self._back(slots)
+
+    def _limit(self, memory_bytes: int) -> int:
+        """How many rows may be in memory; what stands there for the others is counted as well, but
+        takes no more than three quarters."""
+        outside = 0 if self.cold is None else self.cold.memory_bytes
+        return max(max(memory_bytes - outside, memory_bytes // 4)
+                   // (self.row_bytes + _SLOT_BYTES), 1)
+
+    def make_room(self, spare: int = 0) -> None:
+        """Move rows out of memory that were not touched for long, until the rest is within what is
+        allowed, and as many more as came back since the last time, or `spare`.
+
+        Never what is due for the changelog. Nobody may hold slots meanwhile.
+        """
+        if self._room is None:
+            return
+        limit = self._limit(self._room.memory_bytes)
+        tails = len(self.tails) * _TAIL_BYTES // (self.row_bytes + _SLOT_BYTES)
+        surplus = len(self.index) + tails - limit + min(max(self._came, spare), limit // 2)
+        self._came = 0
+        if surplus <= 0:
+            return
+        found = np.zeros(min(surplus, len(self.index)), np.int64)
+        self._hand, count = idle(self.index.arrays.sizes, self.views.dirty, self.views.waits,
+                                 self._recent, self._hand, found)
+        for start in range(0, count, _AT_ONCE):
+            if not self._move_out(self._room, found[start:min(start + _AT_ONCE, count)]):
+                return
+
+    def _move_out(self, room: Room, slots: Slots) -> bool:
+        said = [orjson.dumps(tail) if (tail := self.tails.get(slot)) else b""
+                for slot in slots.tolist()]
+        try:
+            if self.cold is None:
+                self.cold = Cold(room.arena())
+            self.cold.store(self.views.i64, self.index.arrays, slots, said,
+                            self.views.armed[slots], self.views.i64[slots, self._owner])
+        except OSError as fault:
+            if not self._is_full:
+                log.warning("rows stay in memory beyond what KAIROS_PROFILE_MEMORY_MB allows: the "
+                            "file for those that were not touched for long cannot grow (%s); make "
+                            "room on the disk of KAIROS_HOME", fault)
+            self._is_full = True
+            return False
+        self._is_full = False
+        for slot in slots.tolist():
+            self.tails.pop(slot, None)
+        self.index.remove_all(slots)
+        self._bytes[slots] = 0
+        self.views.armed[slots] = self._recent[slots] = 0
+        return True
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows: those in memory, then copies of the others, some at a time. `views.armed` may
+        be set and counts."""
+        yield Block(self.views, np.fromiter(self.index, np.int64), self.tails, True, self.index.key)
+        if self.cold is None:
+            return
+        places = self.cold.places()
+        for start in range(0, len(places), _AT_ONCE):
+            block = self._copies(self.cold, some := places[start:start + _AT_ONCE])
+            yield block
+            self.cold.rearm(some, block.views.armed)
+
+    def _copies(self, cold: Cold, places: Slots) -> Block:
+        words, said = cold.read(places, self.row_bytes // 8)
+        count, keys = len(places), cold.keys(places)
+        views = _view(words.view(np.uint8), np.zeros(count, np.uint8), cold.armed(places),
+                      np.zeros(count, np.uint8))
+        return Block(views, np.arange(count), {n: orjson.loads(tail) for n, tail in said.items()},
+                     False, keys.__getitem__)
+
+
+def _view(rows: npt.NDArray[np.uint8], dirty: Any, armed: Any, waits: Any) -> Views:
+    return Views(rows, rows.view(np.uint16), rows.view(np.int64), rows.view(np.float64),
+                 dirty, armed, waits)

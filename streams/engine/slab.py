@@ -139,6 +139,9 @@ class Slab:
         """Nothing is due: rows are as the changelog has them."""
         self.dirty.clear()
 
+    def make_room(self) -> None:
+        """All rows stay in memory: the stages that keep them here let go of what is over."""
+
     def take_dirty(self) -> list[bytes]:
         """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""
         due = sorted(self.dirty)

@@ -37,6 +37,10 @@ class SlabPort(Protocol):
 
     def take_dirty(self) -> list[bytes]: ...
 
+    def make_room(self) -> None:
+        """A checkpoint is done and nothing is under way: rows may leave memory."""
+        ...
+
     def settle(self) -> None:
         """All that counts was applied: rows are as the changelog has them. Raises StateError when
         one of them cannot be read."""

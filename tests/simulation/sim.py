@@ -21,6 +21,7 @@ from types import coroutine
 from typing import Any
 
 import sim_choose
+import sim_cold
 import sim_stage
 from sim_broker import Broker, Changelog, Clock, Crash, Producer, Snapshots, Source
 
@@ -281,12 +282,13 @@ def run(seed: int, **options: Any) -> Counter[str]:
 
 
 def play(seed: int, choose_every: int, *, talk: bool = False) -> Counter[str]:
-    """The world of this seed: a plain stage's, or the choose stage's, whose definitions change in
-    every second one."""
+    """The world of this seed: a plain stage's, or the choose stage's, by turns as it is shipped,
+    with definitions that change, and with next to no memory."""
     if not choose_every or seed % choose_every != choose_every - 1:
         return run(seed, talk=talk)
-    if seed // choose_every % 2 == 0:
-        return run(seed, stage=sim_choose, talk=talk)
+    kind = seed // choose_every % 3
+    if kind != 1:
+        return run(seed, stage=sim_cold if kind else sim_choose, talk=talk)
     import sim_changing  # it is made of the worlds above
 
     found: Counter[str] = sim_changing.run(seed, talk=talk)

@@ -54,12 +54,14 @@ def compare(world: Any, when: str) -> None:
 
 
 def calm(world: Any) -> tuple[PartitionState, dict[str, list[bytes | None]]]:
+    """The state and what is said, of a walk undisturbed and with all the memory it wants."""
     said: dict[str, list[bytes | None]] = {topic: [] for topic in SPOKEN}
-    state = checkpoints.fresh(world.logic, 0, 1)
-    world.logic.recovered(state)
+    calm = logic()
+    state = checkpoints.fresh(calm, 0, 1)
+    calm.recovered(state)
     for record in world.broker.records(pipeline.ADMITTED, 0, 10**9):
-        out = Out(world.logic.name, world.broker.now_ms)
-        world.logic.walk(state, [record], out)
+        out = Out(calm.name, world.broker.now_ms)
+        calm.walk(state, [record], out)
         for emission in out.emissions:
             if emission.topic in said:
                 said[emission.topic].append(emission.value)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import sim
+import sim_cold
 from sim_stage import Tally
 
-from streams.engine import versions
+from streams.engine import rows, versions
 from streams.engine.checkpoints import Mark
 from streams.engine.lane import Lane
 from streams.engine.records import Emission, Out, Record
@@ -222,3 +223,11 @@ def test_an_owner_that_does_not_say_so_is_caught(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Lane, "recover", recover)
     monkeypatch.setattr(Lineage, "is_first", False)
     assert is_caught()
+
+
+@pytest.mark.parametrize("forgotten", ["bring_due", "bring"])
+def test_rows_that_stay_out_of_memory_are_caught(forgotten: str,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their timers come up, or events of theirs, and they are not brought back."""
+    monkeypatch.setattr(rows.Rows, forgotten, lambda self, *given: None)
+    assert is_caught(stage=sim_cold)

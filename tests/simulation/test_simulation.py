@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sim
 import sim_choose
+import sim_cold
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,11 @@ def test_whatever_befalls_the_workers_the_answers_are_those_of_the_twin(start: i
 @pytest.mark.parametrize("seed", range(8))
 def test_the_choose_stage_gives_its_own_calm_answers(seed: int) -> None:
     assert sim.run(seed, stage=sim_choose)["crashes"] >= 0
+
+
+def test_with_next_to_no_memory_the_answers_are_those_of_a_twin_with_enough() -> None:
+    happened = sum((sim.run(seed, stage=sim_cold) for seed in range(12)), Counter[str]())
+    assert happened["crashes"] > 10 and happened["rows out of memory"] > 40
 
 
 def test_a_seed_is_the_same_world_again() -> None:

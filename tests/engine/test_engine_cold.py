@@ -1,0 +1,270 @@
+"""Rows that leave memory and come back are the rows they were, to everybody who asks."""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from streams.adapters.spilling import SpillFile
+from streams.engine.cold import Cold
+from streams.engine.deadlines import Deadlines
+from streams.engine.rows import Room, Rows
+
+ROW_BYTES, OWNER = 2 * 8 * 70, 1         # more words than one bit map has bits
+TENANTS = (11, -22)
+
+
+class Memory:
+    """An arena that can be looked into."""
+
+    def __init__(self) -> None:
+        self.held = np.zeros(0, np.uint8)
+
+    def grow(self, size: int) -> npt.NDArray[np.uint8]:
+        grown = np.zeros(size, np.uint8)
+        grown[:len(self.held)] = self.held
+        self.held = grown
+        return grown
+
+
+def rows(memory_rows: int = 0, arena: Any = None) -> Rows:
+    room = None
+    if memory_rows:
+        arena = Memory() if arena is None else arena
+        room = Room(memory_rows * (ROW_BYTES + 112), lambda: arena)
+    return Rows(row_bytes=ROW_BYTES, layout=7, room=room, owner=OWNER)
+
+
+def timers_of(some: Rows) -> dict[int, Deadlines]:
+    timers = {tenant: Deadlines(some, tenant) for tenant in TENANTS}
+
+    def back(slots: npt.NDArray[np.int64]) -> None:
+        for slot in slots.tolist():
+            if some.views.armed[slot]:
+                timers[int(some.views.i64[slot, OWNER])].push(
+                    some.views.armed[[slot]], np.array([slot]))
+
+    some._back = back
+    return timers
+
+
+class Life:
+    """Some people's rows; `dice` of the same seed do the same to rows with any memory."""
+
+    def __init__(self, some: Rows, seed: int) -> None:
+        self.rows, self.timers, self.dice = some, timers_of(some), random.Random(seed)
+        self.told: list[Any] = []
+        self.now_ms = 1_600_000_000_000
+
+    def step(self) -> None:
+        dice, key = self.dice, b"person-%d" % self.dice.randrange(40) * self.dice.choice((1, 1, 4))
+        what = dice.randrange(9)
+        if what < 4:
+            self._change(key)
+        elif what == 4:
+            self.rows.drop(key)
+        elif what == 5:
+            self.told.append((key, self.rows.encode(key), key in self.rows, len(self.rows)))
+        elif what == 6:
+            self._wake()
+        elif what == 7:
+            due = self.rows.take_dirty()
+            self.told.append([(each, self.rows.encode(each)) for each in due])
+            self.rows.make_room()
+        else:
+            raw = np.frombuffer(key, np.uint8)
+            self.rows.bring(raw, np.array([0]), np.array([len(raw)]))
+
+    def _change(self, key: bytes) -> None:
+        slot = self.rows.slot(key)
+        words = self.rows.views.i64[slot]
+        for _ in range(self.dice.randrange(6)):
+            words[2 + self.dice.randrange(len(words) - 2)] = self.dice.choice((0, -1, 2**62))
+        if not words[OWNER]:
+            words[OWNER] = self.dice.choice(TENANTS)
+        tail = self.rows.tail(slot)
+        tail["n"] = tail.get("n", 0) + 1
+        if self.dice.random() < 0.5:
+            self.rows.tails.pop(slot)
+        self.rows.stamp(slot, self.dice.randrange(99))
+        if self.dice.random() < 0.5:
+            self.timers[int(words[OWNER])].arm(slot, self.now_ms + self.dice.randrange(1, 90_000))
+
+    def _wake(self) -> None:
+        self.now_ms += self.dice.randrange(30_000)
+        for moment, slot in self.timers[self.dice.choice(TENANTS)].due(self.now_ms):
+            self.told.append((moment, self.rows.key(slot)))
+            if self.dice.random() < 0.3:
+                self.timers[int(self.rows.views.i64[slot, OWNER])].arm(slot, moment + 7_000)
+
+    def all(self) -> dict[bytes, bytes | None]:
+        return {key: self.rows.encode(key) for key in self.rows}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_with_little_memory_everything_is_as_with_enough(seed: int) -> None:
+    small, large = Life(rows(3), seed), Life(rows(), seed)
+    cold = 0
+    for _ in range(400):
+        small.step()
+        large.step()
+        cold = max(cold, small.rows.cold_count)
+    assert small.told == large.told and small.all() == large.all()
+    assert len(small.rows) == len(large.rows) and cold > 10
+
+
+def fill(some: Rows, count: int, prefix: bytes = b"key-") -> None:
+    for n in range(count):
+        slot = some.slot(prefix + b"%d" % n)
+        some.views.i64[slot, 3:9] = 0x5ECCE7_5ECCE7
+        some.stamp(slot, n)
+
+
+def test_what_is_due_for_the_changelog_stays_in_memory() -> None:
+    some = rows(3)
+    fill(some, 50)
+    some.make_room()
+    assert some.cold_count == 0 and some.take_dirty() == sorted(some)
+    fill(some, 2)
+    some.make_room()
+    assert some.cold_count == 48 - 1 and set(some.take_dirty()) == {b"key-0", b"key-1"}
+
+
+def test_a_row_that_is_dropped_is_not_found_in_the_arena_and_does_not_come_back() -> None:
+    arena = Memory()
+    some = rows(1, arena)
+    fill(some, 20)
+    some.take_dirty()
+    some.make_room()
+    assert some.cold_count == 19 and b"key-7" in arena.held.tobytes()
+    for key in list(some):
+        some.drop(key)
+    assert some.encode(b"key-7") is None and some.find(b"key-7") is None and len(some) == 0
+    assert len(some.take_dirty()) == 20 and b"key-" not in arena.held.tobytes()
+    assert (0x5ECCE7_5ECCE7).to_bytes(8, "little") not in arena.held.tobytes()
+
+
+def test_the_changelog_s_word_replaces_a_row_that_is_out_of_memory() -> None:
+    some, other = rows(1), rows()
+    fill(some, 20)
+    some.take_dirty()
+    some.make_room()
+    other.views.i64[other.slot(b"key-7"), 5] = 1
+    some.apply(b"key-7", other.encode(b"key-7"))
+    assert some.encode(b"key-7") == other.encode(b"key-7") and len(some) == 20
+    some.apply(b"key-8", None)
+    assert some.encode(b"key-8") is None and not some.dirty
+
+
+def test_more_rows_than_memory_holds_are_recovered() -> None:
+    source, some = rows(), rows(10)
+    fill(source, 500)
+    for key in source:
+        some.apply(key, source.encode(key))
+        assert len(some.index) <= 11
+    assert {key: some.encode(key) for key in some} == {key: source.encode(key) for key in source}
+
+
+def test_records_that_were_left_are_used_again() -> None:
+    some = rows(2)
+    fill(some, 200)
+    some.take_dirty()
+    some.make_room()
+    assert some.cold is not None
+    used = some.cold.disk_bytes
+    for _ in range(20):
+        for n in range(100):
+            some.slot(b"key-%d" % n)
+        some.make_room()
+    assert some.cold.disk_bytes < 1.02 * used and len(some) == 200
+
+
+def test_rows_touched_of_late_stay_and_others_go() -> None:
+    some = rows(40)
+    fill(some, 40)
+    some.take_dirty()
+    for n in range(200):
+        for hot in range(5):
+            some.stamp(some.slot(b"key-%d" % hot), n)
+        some.stamp(some.slot(b"new-%d" % n), n)
+        some.take_dirty()
+        some.make_room()
+    assert all(some.index.find(b"key-%d" % hot) >= 0 for hot in range(5)) and some.cold_count > 150
+
+
+def test_many_timers_of_two_clocks_come_up_once_each_in_order() -> None:
+    some, dice = rows(50), random.Random(1)
+    timers = timers_of(some)
+    due: dict[int, list[tuple[int, bytes]]] = {tenant: [] for tenant in TENANTS}
+    for n in range(5_000):
+        key, tenant = b"%d" % n, dice.choice(TENANTS)
+        slot, moment = some.slot(key), 1_600_000_000_000 + dice.randrange(10**9)
+        some.views.i64[slot, OWNER] = tenant
+        timers[tenant].arm(slot, moment)
+        due[tenant].append((moment, key))
+        some.make_room()
+    assert some.cold_count > 4_900
+    for share in (0, 1, 10, 500, 10**9):
+        for tenant in TENANTS:
+            limit = 1_600_000_000_000 + share * 10**6
+            expected = sorted(each for each in due[tenant] if each[0] <= limit)
+            found = [(moment, some.key(slot)) for moment, slot in timers[tenant].due(limit)]
+            assert sorted(found) == expected and [m for m, _ in found] == [m for m, _ in expected]
+            due[tenant] = [each for each in due[tenant] if each[0] > limit]
+            some.make_room()
+    assert len(timers[TENANTS[0]]) + len(timers[TENANTS[1]]) == 0
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_with_a_full_disk_rows_stay_in_memory_and_it_is_said_once(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    some = rows(2, SpillFile(tmp_path))
+    fill(some, 100)
+    some.take_dirty()
+    with files_of_at_most(4096):
+        some.make_room()
+        some.make_room()
+    assert some.cold_count == 0 and len(some.index) == 100
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "KAIROS_PROFILE_MEMORY_MB" in said and "make room on the disk" in said
+    some.make_room()
+    some.make_room()
+    assert some.cold_count > 90 and len(some) == 100
+
+
+def test_a_file_that_grows_keeps_what_it_holds_and_has_no_name(tmp_path: Path) -> None:
+    some, twin = rows(2, SpillFile(tmp_path / "state")), rows()
+    for each in (some, twin):
+        fill(each, 20_000)
+    some.take_dirty()
+    some.make_room()
+    assert some.cold is not None and some.cold.disk_bytes > 2 << 20
+    assert [some.encode(b"key-%d" % n) for n in range(0, 20_000, 997)] == [
+        twin.encode(b"key-%d" % n) for n in range(0, 20_000, 997)]
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_rows_of_a_few_events_take_a_fraction_of_their_size() -> None:
+    some = rows(1)
+    fill(some, 1000)
+    some.take_dirty()
+    some.make_room()
+    assert isinstance(some.cold, Cold) and some.cold.disk_bytes / 999 < 0.25 * ROW_BYTES
+    assert some.cold.memory_bytes / 999 < 100
