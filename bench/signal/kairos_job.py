@@ -141,7 +141,9 @@ class SignalLogic:
     def walk(self, state: PartitionState, records: Sequence[Record], out: Out) -> None:
         batch, tables = self._batch(records), tables_of(state)
         count, at = len(batch.offsets), 0
-        tables.people.reserve(count, int(batch.sizes[:, USER].sum()))
+        sizes = batch.sizes[:, USER].astype(np.int64)
+        tables.people.bring(batch.raw, batch.numbers[:, USER], sizes)
+        tables.people.reserve(count, int(sizes.sum()))
         seen = kernel.Seen(*state.seen.arrays(self._told.source, 1))
         results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
         while at < count:

@@ -9,7 +9,7 @@ layouts that they were ever written in (`features/migrating.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -77,6 +77,14 @@ class Tables:
             return self._layouts_of(key).encode(key)
         return self.rows_of(key).encode(key)
 
+    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`encode` of each key."""
+        of_people = [not key.startswith((GROUP_PREFIX, LAYOUT_PREFIX)) for key in keys]
+        rows = iter(self.people.encode_all([key for key, own in zip(keys, of_people, strict=True)
+                                            if own]))
+        return [next(rows) if own else self.encode(key)
+                for key, own in zip(keys, of_people, strict=True)]
+
     def apply(self, key: bytes, value: bytes | None) -> None:
         if key.startswith(LAYOUT_PREFIX):
             if value is not None:
@@ -107,8 +115,9 @@ class Tables:
         self.groups.forget_dirty()
         newest_ms = self._newest_ms()
         # No event behind the last one that changed a row has been counted.
-        slots = np.fromiter(self.people.index, np.int64)
-        self._of_people.settle(newest_ms, int(self.people.views.i64[slots, STAMP].max(initial=0)))
+        start = max(int(block.views.i64[block.slots, STAMP].max(initial=0))
+                    for block in self.people.blocks())
+        self._of_people.settle(newest_ms, start)
         self._of_groups.settle(newest_ms)
 
     def _newest_ms(self) -> dict[int, int]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from streams.engine.compiling import compiled
-from streams.engine.hashing import hash64
+from streams.engine.hashing import hash64, joined
 from streams.engine.index import find
 from streams.engine.packing import (
     ARMED,
@@ -85,6 +85,13 @@ def _place_of(t, arena, raw, start, size, h):
                     return place
         place = (place + 1) & mask
     return np.int64(-1)
+
+
+@compiled
+def _places_of(t, arena, raw, starts, sizes, places):
+    for n in range(len(starts)):
+        places[n] = _place_of(t, arena, raw, starts[n], sizes[n],
+                              hash64(raw, starts[n], sizes[n]))
 
 
 @compiled
@@ -205,6 +212,12 @@ class Cold:
         raw = np.frombuffer(key, np.uint8)
         return int(_place_of(self._table, self._arena, raw, 0, len(raw),
                              np.uint64(hash64(raw, 0, len(raw)))))
+
+    def find_all(self, keys: Sequence[bytes]) -> Slots:
+        """The place of each key, or -1."""
+        places = np.zeros(len(keys), np.int64)
+        _places_of(self._table, self._arena, *joined(keys), places)
+        return places
 
     def missing(self, ix: Any, raw: npt.NDArray[np.uint8], starts: Slots, sizes: Slots) -> Slots:
         """Places of those keys that are here and not in the index `ix`; each once."""

@@ -7,9 +7,11 @@ that are theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from numba import uint64
 
 from streams.engine.compiling import compiled
@@ -94,3 +96,10 @@ def _murmur2(raw):
 def partition_of(key: bytes, partitions: int) -> int:
     """`kernel.ids.partition_of`, for the many keys of a walk."""
     return int(_murmur2(np.frombuffer(key, dtype=np.uint8))) % partitions
+
+
+def joined(keys: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64],
+                                           npt.NDArray[np.int64]]:
+    """Keys for compiled code: (all in a row, where each begins, how long it is)."""
+    sizes = np.fromiter(map(len, keys), np.int64, len(keys))
+    return np.frombuffer(b"".join(keys), np.uint8), np.cumsum(sizes) - sizes, sizes

@@ -8,7 +8,7 @@ Open addressing with linear probing (Knuth, TAOCP 3, 6.4). Nothing grows inside 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from streams.engine.compiling import compiled
-from streams.engine.hashing import hash64
+from streams.engine.hashing import hash64, joined
 
 _EMPTY, _GONE = -1, -2
 COUNT, USED, FREE, GONE = 0, 1, 2, 3        # slots in use, arena bytes, free slots, dead places
@@ -73,6 +73,12 @@ def insert(ix, raw, start, size, h):
     ix.hashes[slot], ix.starts[slot], ix.sizes[slot] = h, at, size
     ix.meta[COUNT] += 1
     return slot
+
+
+@compiled
+def _find_all(ix, raw, starts, sizes, slots):
+    for n in range(len(starts)):
+        slots[n] = find(ix, raw, starts[n], sizes[n], hash64(raw, starts[n], sizes[n]))
 
 
 @compiled
@@ -161,6 +167,17 @@ class Index:
     def key(self, slot: int) -> bytes:
         start = self.arrays.starts[slot]
         return self.arrays.arena[start:start + self.arrays.sizes[slot]].tobytes()
+
+    def keys(self, slots: npt.NDArray[np.int64]) -> list[bytes]:
+        starts, sizes = self.arrays.starts[slots].tolist(), self.arrays.sizes[slots].tolist()
+        arena = self.arrays.arena.data
+        return [bytes(arena[at:at + size]) for at, size in zip(starts, sizes, strict=True)]
+
+    def find_all(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """The slot of each key, or -1."""
+        slots = np.zeros(len(keys), np.int64)
+        _find_all(self.arrays, *joined(keys), slots)
+        return slots
 
     def find(self, key: bytes) -> int:
         """The slot of `key`, or -1."""

@@ -284,7 +284,7 @@ class Lane:
         slab = self.state.slab
         due = slab.take_dirty()
         moved = sorted(set(self.versions.take_moving()).difference(due, [MARK_KEY]))
-        rows = [(key, slab.encode(key)) for key in [*due, *moved]]
+        rows = list(zip([*due, *moved], slab.encode_all([*due, *moved]), strict=True))
         entries = self.versions.write(mark.number, [*rows, (MARK_KEY, mark.encode())])
         return [Emission(self._changelog_topic, key, value, self.partition)
                 for key, value in entries]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -169,16 +169,44 @@ class Rows:
 
     def encode(self, key: bytes) -> bytes | None:
         """The row's bytes, or None when it was dropped (a tombstone)."""
-        slot = self.index.find(key)
-        if slot >= 0:
-            tail = self.tails.get(slot)
-            row, said = self._bytes[slot].tobytes(), orjson.dumps(tail) if tail else b""
-        elif self.cold is not None and (place := self.cold.find(key)) >= 0:
-            words, tails = self.cold.read(np.array([place], np.int64), self.row_bytes // 8)
-            row, said = words.tobytes(), tails.get(0, b"")
-        else:
-            return None
-        return _HEADER.pack(_MAGIC, self.layout, self.row_bytes, len(said)) + row + said
+        return self.encode_all([key])[0]
+
+    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`encode` of each key."""
+        found: list[bytes | None] = [None] * len(keys)
+        slots = self.index.find_all(keys)
+        here = np.nonzero(slots >= 0)[0]
+        tails = self.tails
+        said = {n: orjson.dumps(tail) for n, slot in enumerate(slots.tolist())
+                if (tail := tails.get(slot))} if tails else {}
+        self._encoded(here.tolist(), self._bytes[slots[here]], said, found)
+        if self.cold_count and len(here) < len(keys):
+            assert self.cold is not None
+            others = np.nonzero(slots < 0)[0]
+            places = self.cold.find_all([keys[n] for n in others.tolist()])
+            others, places = others[places >= 0], places[places >= 0]
+            words, said = self.cold.read(places, self.row_bytes // 8)
+            numbers = others.tolist()
+            self._encoded(numbers, words.view(np.uint8),
+                          {numbers[n]: tail for n, tail in said.items()}, found)
+        return found
+
+    def _encoded(self, numbers: Sequence[int], rows: npt.NDArray[np.uint8],
+                 tails: Mapping[int, bytes], found: list[bytes | None]) -> None:
+        """Row n goes to place numbers[n] of `found`; tails are by place."""
+        plain = _HEADER.pack(_MAGIC, self.layout, self.row_bytes, 0)
+        size = len(plain) + self.row_bytes
+        whole = np.empty((len(rows), size), np.uint8)
+        whole[:, :len(plain)] = np.frombuffer(plain, np.uint8)
+        whole[:, len(plain):] = rows
+        raw = whole.reshape(-1).data
+        for n, number in enumerate(numbers):
+            found[number] = bytes(raw[n * size:(n + 1) * size])
+        for number, tail in tails.items():
+            row = found[number]
+            assert row is not None
+            found[number] = (_HEADER.pack(_MAGIC, self.layout, self.row_bytes, len(tail))
+                             + row[len(plain):] + tail)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take a row from the changelog; None is a tombstone.
@@ -232,8 +260,7 @@ class Rows:
 
     def take_dirty(self) -> list[bytes]:
         """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""
-        due = {self.index.key(slot) for slot in np.nonzero(self.views.dirty)[0].tolist()}
-        due |= self._dropped
+        due = self._dropped.union(self.index.keys(np.nonzero(self.views.dirty)[0]))
         self._recent |= self.views.dirty
         self.forget_dirty()
         return sorted(due)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -110,6 +110,10 @@ class Slab:
         tail = orjson.dumps(self.tails[slot]) if self.tails[slot] else b""
         return (_HEADER.pack(_MAGIC, self.layout, self.width, len(tail))
                 + self.words[start:start + self.width].tobytes() + tail)
+
+    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`encode` of each key."""
+        return [self.encode(key) for key in keys]
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take a row from the changelog; None is a tombstone.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from streams.engine.compiling import compiled
-from streams.engine.hashing import mix
+from streams.engine.hashing import joined, mix
 
 NONE = 0                  # what `find` says of a key without a tag; tags are from 2 on
 _GONE = 1
@@ -26,8 +26,6 @@ _LONG, _SHORT, _HEX = range(3)
 _SHORT_MAX = 15
 _PLACES_FIRST = 64
 _IS_HEX = np.uint32(1 << 31)      # in a place's tag, to tell both kinds of sixteen bytes apart
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Places(NamedTuple):
@@ -168,7 +166,7 @@ class Tags:
 
     def find(self, keys: Sequence[bytes]) -> list[int]:
         """The tag of each key, or NONE."""
-        raw, starts, sizes = _joined(keys)
+        raw, starts, sizes = joined(keys)
         olds = np.zeros(len(keys), np.int64)
         _find_all(self._places, raw, starts, sizes, olds)
         for n in np.nonzero(olds < 0)[0].tolist():
@@ -182,7 +180,7 @@ class Tags:
         if keys and not (min(tags) > 1 and max(tags) <= _TAG_MAX):
             raise OverflowError(f"tags are from 2 to {_TAG_MAX}")
         self._reserve(len(keys))
-        raw, starts, sizes = _joined(keys)
+        raw, starts, sizes = joined(keys)
         olds, taken = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
         if clears is not None:
             taken[:] = clears
@@ -238,9 +236,3 @@ class Tags:
 def _empty(places: int) -> Places:
     return Places(np.zeros(places, np.uint64), np.zeros(places, np.uint64),
                   np.zeros(places, np.uint32))
-
-
-def _joined(keys: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], Numbers, Numbers]:
-    """(all keys in a row, where each begins, how long it is)."""
-    sizes = np.fromiter(map(len, keys), np.int64, len(keys))
-    return np.frombuffer(b"".join(keys), np.uint8), np.cumsum(sizes) - sizes, sizes

@@ -1,0 +1,276 @@
+"""`python -m bench.state`: what state costs, with few people, with many, and with more than memory.
+
+In this process, without a broker: a lane of one partition with the features and the rule of the
+second workload (`bench.signal`), JSON events, rows to a changelog that is counted and thrown away.
+Every case has a process of its own, so that its memory is its own. Each event's person is drawn
+evenly from all (nobody is hot: the worst for a memory that holds a tenth), or nine times in ten
+from a tenth of them. The unit is the same lane with few people. Rows out of memory are in a file;
+how much of it the system keeps in its cache is the system's choice.
+
+    --profiles 5000000     people in the large cases
+    --stores               also what one row costs there and back in other stores; RocksDB if there
+                           is one: pip install rocksdict
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measuring import calibrate
+from bench.signal.kairos_job import SignalLogic, Told
+from bench.signal.workloads import KINDS
+from bench.stages import Broker
+from streams.adapters.spilling import SpillFile
+from streams.choose.tables import Tables, tables_of
+from streams.cli.work import spare_the_collector
+from streams.engine.lane import Lane
+from streams.engine.records import Record, Stretch
+from streams.engine.rows import Room, Rows
+from streams.engine.stage import SlabPort
+
+SMALL = 10_000
+BATCH, CHECKPOINT_BATCHES = 2_000, 10
+STEP_MS, START_MS = 40, 1_600_000_000_000
+_TOLD = Told("W2", "json", "", "events", "fired", "bench", "", 1, 1.0)
+
+
+class Roomy(SignalLogic):
+    """The benchmark's stage with a limit on memory; None: there is none."""
+
+    def __init__(self, room: Room | None) -> None:
+        super().__init__(_TOLD)
+        self._room = room
+
+    def make_slab(self) -> SlabPort:       # type: ignore[override]
+        return self._program.tables(self._room)
+
+
+class Events:
+    """Batches of events, made when they are asked for; offsets and times go on."""
+
+    def __init__(self, people: int, seed: int) -> None:
+        self._people, self._dice = people, np.random.default_rng(seed)
+        self._offset = 0
+
+    def batch(self, who: np.ndarray[Any, Any]) -> Stretch:
+        first, self._offset = self._offset, self._offset + len(who)
+        kinds = self._dice.integers(0, len(KINDS), len(who)).tolist()
+        values = [b'{"user_id":"%032x","event_type":"%s","event_ms":%d,"value_cents":%d}' % (
+            person * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2**128, KINDS[kind].encode(),
+            START_MS + STEP_MS * (first + n), 199)
+            for n, (person, kind) in enumerate(zip(who.tolist(), kinds, strict=True))]
+        offsets = list(range(first, self._offset))
+        return Stretch("events", 0, offsets, values,
+                       lambda n: Record("events", 0, offsets[n], b"k", values[n], START_MS))
+
+    def everybody(self) -> Iterator[Stretch]:
+        for start in range(0, self._people, BATCH):
+            yield self.batch(np.arange(start, min(start + BATCH, self._people)))
+
+    def drawn(self, count: int, *, skewed: bool) -> Iterator[Stretch]:
+        for _ in range(0, count, BATCH):
+            who = self._dice.integers(0, self._people, BATCH)
+            if skewed:
+                some = self._dice.random(BATCH) < 0.9
+                who[some] //= 10
+            yield self.batch(who)
+
+
+async def _aside(call: Callable[..., Any], *given: Any) -> Any:
+    return call(*given)
+
+
+class Counting(Broker):
+    """Rows go nowhere, but their number is known."""
+
+    rows = 0
+
+    def send(self, emissions: Any, barrier: Any) -> None:
+        self.rows += sum(1 for _ in emissions)
+
+
+def rss_bytes() -> int:
+    """Memory of this process that is not a file's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError("/proc/self/status says nothing of RssAnon")
+
+
+async def case(people: int, share: float, events: int, folder: Path) -> dict[str, Any]:
+    """One case: everybody once, then `events` of each kind; figures are of these."""
+    row_bytes = Roomy(None)._program.people.row_bytes
+    room = Room(int(people * share * (row_bytes + 112)), lambda: SpillFile(folder))
+    await _warm_up()
+    broker, before = Counting(), rss_bytes()
+    lane = Lane(Roomy(room if share else None), 0, upstream=1, changelog_topic="changelog",
+                outbox=broker, source=broker, changelog=broker, snapshots=broker, clock=broker,
+                aside=_aside)
+    lane.recover()
+    source = Events(people, 1)
+    spare_the_collector()
+    await _run(lane, source.everybody())
+    found: dict[str, Any] = {"people": people, "row_bytes": row_bytes}
+    for name in ("even", "skewed"):
+        await _run(lane, source.drawn(min(events, 200_000), skewed=name == "skewed"))
+        wall_s, cpu_s, count = await _run(lane, source.drawn(events, skewed=name == "skewed"))
+        found[name] = {"events_per_s": count / wall_s, "cpu_us": cpu_s / count * 1e6}
+    tables: Tables = tables_of(lane.state)
+    found["memory_per_person"] = (rss_bytes() - before) / people
+    found["cold"] = tables.people.cold_count
+    if tables.people.cold is not None:
+        found["disk_per_cold"] = tables.people.cold.disk_bytes / max(tables.people.cold_count, 1)
+    return found
+
+
+async def _warm_up() -> None:
+    """What is compiled is loaded, and is nobody's state."""
+    broker = Counting()
+    lane = Lane(Roomy(None), 0, upstream=1, changelog_topic="changelog", outbox=broker,
+                source=broker, changelog=broker, snapshots=broker, clock=broker, aside=_aside)
+    lane.recover()
+    await _run(lane, Events(100, 1).drawn(BATCH * CHECKPOINT_BATCHES, skewed=False))
+
+
+async def _run(lane: Lane, batches: Iterator[Stretch]) -> tuple[float, float, int]:
+    """(wall s, CPU s, events) of the lane's work, checkpoints included."""
+    wall_s = cpu_s = 0.0
+    count = 0
+    for number, batch in enumerate(batches):
+        wall, cpu = time.perf_counter(), time.process_time()
+        await lane.process(batch)
+        if number % CHECKPOINT_BATCHES == CHECKPOINT_BATCHES - 1:
+            await lane.checkpoint()
+        wall_s += time.perf_counter() - wall
+        cpu_s += time.process_time() - cpu
+        count += len(batch)
+    return wall_s, cpu_s, count
+
+
+def stores(rows: int, folder: Path) -> dict[str, float]:
+    """Wall microseconds to put a row of the workload away and to take it back, at random."""
+    logic, dice = Roomy(None), np.random.default_rng(1)
+    tables = logic._program.tables(Room(1, lambda: SpillFile(folder)))
+    people, keys = tables.people, [b"%032x" % n for n in range(rows)]
+    for n, key in enumerate(keys):
+        slot = people.slot(key)
+        people.views.i64[slot, :40] = dice.integers(0, 2**60, 40)
+        people.views.i64[slot, 0] = n
+    order = dice.permutation(rows)
+    found = {"packed (ours)": _packed(people, keys, order)}
+    flat = np.zeros((rows, people.row_bytes), np.uint8)
+    found["rows as they are"] = _flat(flat, order, folder)
+    rocks = _rocks(people.row_bytes, order, folder)
+    if rocks is not None:
+        found["RocksDB"] = rocks
+    return found
+
+
+def _packed(people: Rows, keys: list[bytes], order: np.ndarray[Any, Any]) -> float:
+    people.make_room()
+    raw = np.frombuffer(b"".join(keys), np.uint8)
+    sizes = np.full(BATCH, 32, np.int64)
+    began = time.perf_counter()
+    for start in range(0, len(order) - BATCH, BATCH):
+        people.bring(raw, 32 * order[start:start + BATCH], sizes)
+        people.make_room()
+    return (time.perf_counter() - began) / (len(order) - BATCH) * 1e6
+
+
+def _flat(rows: np.ndarray[Any, Any], order: np.ndarray[Any, Any], folder: Path) -> float:
+    """A file of rows of one size, mapped; without keys, free places, tails and timers."""
+    file = np.memmap(folder / "flat", np.uint8, "w+", shape=rows.shape)
+    file[:] = rows
+    began = time.perf_counter()
+    for start in range(0, len(order) - BATCH, BATCH):
+        some = order[start:start + BATCH]
+        taken = file[some]
+        file[some] = taken
+    return (time.perf_counter() - began) / (len(order) - BATCH) * 1e6
+
+
+def _rocks(row_bytes: int, order: np.ndarray[Any, Any], folder: Path) -> float | None:
+    try:
+        from rocksdict import AccessType, Options, Rdict, WriteOptions
+    except ImportError:
+        return None
+    options, unsafe = Options(raw_mode=True), WriteOptions()
+    unsafe.disable_wal = True              # a cache need not outlive the process
+    held = Rdict(str(folder / "rocks"), options, access_type=AccessType.read_write())
+    held.set_write_options(unsafe)
+    row = np.random.default_rng(1).bytes(320) + bytes(row_bytes - 320)
+    for n in range(len(order)):
+        held[b"%032x" % n] = row
+    began = time.perf_counter()
+    for n in order.tolist():
+        key = b"%032x" % n
+        held[key] = held[key]
+    return (time.perf_counter() - began) / len(order) * 1e6
+
+
+def show(figures: list[tuple[str, dict[str, Any]]], loop_s: float) -> None:
+    print(f"in process, no broker; a calibration loop takes {loop_s * 1e3:.0f} ms here")
+    print(f"{'':34} {'drawn evenly':>24} {'nine of ten by a tenth':>24} {'in memory':>10} "
+          f"{'in file':>8}")
+    print(f"{'':34} {'events/s':>9} {'CPU us':>6} {'x few':>7} {'events/s':>9} {'CPU us':>6} "
+          f"{'x few':>7} {'bytes each':>10} {'bytes':>8}")
+    few = figures[0][1]
+    for name, found in figures:
+        cells = "".join(
+            f" {found[how]['events_per_s']:9,.0f} {found[how]['cpu_us']:6.2f} "
+            f"{found[how]['cpu_us'] / few[how]['cpu_us']:7.2f}" for how in ("even", "skewed"))
+        print(f"{name:34}{cells} {found['memory_per_person']:10,.0f} "
+              f"{found.get('disk_per_cold', 0):8,.0f}")
+    print(f"a row has {few['row_bytes']:,} bytes")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--profiles", type=int, default=200_000)
+    options.add_argument("--events", type=int, default=200_000)
+    options.add_argument("--stores", action="store_true")
+    options.add_argument("--folder", type=Path, help="where files go; default: the system's own")
+    options.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.folder, prefix="kairos-bench-") as folder:
+        if asked.case:
+            people, share = int(asked.case[0]), float(asked.case[1])
+            print(json.dumps(asyncio.run(case(people, share, asked.events, Path(folder)))))
+            return
+        cases = [(f"{SMALL:,} people", SMALL, 0.0),
+                 (f"{asked.profiles:,} people", asked.profiles, 0.0),
+                 (f"{asked.profiles:,}, memory for a tenth", asked.profiles, 0.1)]
+        figures = [(name, _apart(people, share, asked)) for name, people, share in cases]
+        show(figures, calibrate())
+        if asked.stores:
+            found = stores(min(asked.profiles, 200_000), Path(folder))
+            ours = found["packed (ours)"]
+            print("a row into a store and back: " + ", ".join(
+                f"{name} {us:.1f} us ({us / ours:.1f}x)" for name, us in found.items()))
+
+
+def _apart(people: int, share: float, asked: argparse.Namespace) -> dict[str, Any]:
+    """The case in a process of its own."""
+    told = [sys.executable, "-m", "bench.state", "--events", str(asked.events),
+            "--case", str(people), str(share)]
+    if asked.folder is not None:
+        told += ["--folder", str(asked.folder)]
+    said = subprocess.run(told, check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
