@@ -82,10 +82,19 @@ class Broker:
     def end(self, partition: int) -> int:
         return 0
 
-    def load(self, partition: int) -> bytes | None:
+    def load(self, partition: int) -> None:
         return None
 
-    def save(self, partition: int, stored: bytes) -> None:
+    def begin(self, partition: int) -> Broker:
+        return self
+
+    def write(self, part: bytes) -> None:
+        return None
+
+    def finish(self) -> None:
+        return None
+
+    def abandon(self) -> None:
         return None
 
     def now_ms(self) -> int:

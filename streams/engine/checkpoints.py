@@ -83,17 +83,20 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
     or from where `snapshot` ends.
 
     Raises StateError when the changelog does not hold the checkpoint that the offsets were
-    committed with: state and offsets do not belong together, and going on would miscount.
+    committed with: state and offsets do not belong together, and going on would miscount. Raises
+    DamagedError when the rest of the snapshot cannot be used.
     """
     slab = logic.make_slab()
     versions, mark = Versions(lineage), EMPTY
     if snapshot is not None:
-        versions.load(snapshot)
-        for key, _, row in snapshot.rows:
-            if key == MARK_KEY:
-                mark = Mark.decode(row)
-            elif row:
-                slab.apply(key, row)
+        for rows in snapshot.rows:
+            versions.load(rows)
+            for key, _, row in rows:
+                if key == MARK_KEY:
+                    mark = Mark.decode(row)
+                elif row:
+                    slab.apply(key, row)
+        versions.load_spent(snapshot.spent)
     for key, value in versions.read(changelog):
         if key != MARK_KEY:
             slab.apply(key, value)

@@ -39,6 +39,7 @@ _PLACES_FIRST, _GROUP_BITS = 1024, 10
 _ARENA_FIRST, _ARENA_STEP_MAX = 1 << 20, 1 << 26
 _TICK_BITS = 10                                # timers are known to a second, exactly in the arena
 _NEVER = 2**32 - 1
+_OWNERS_MAX = 500
 
 Slots = npt.NDArray[np.int64]
 Words = npt.NDArray[np.int64]
@@ -298,11 +299,13 @@ class Cold:
         self._count += len(slots)
 
     def _numbers(self, owners: Slots) -> npt.NDArray[np.uint16]:
-        """Small numbers of owners. Raises OverflowError beyond 65,536 of them."""
+        """Small numbers of owners. Beyond some hundred they share one: their rows may come back
+        too early, by the clock of another."""
         different, which = np.unique(owners, return_inverse=True)
-        own = [self._owners.setdefault(owner, len(self._owners)) for owner in different.tolist()]
-        if len(self._owners) > len(self._least):
-            grown = np.full((2 * len(self._owners), self._least.shape[1]), _NEVER, np.uint32)
+        own = [self._owners.setdefault(owner, min(len(self._owners), _OWNERS_MAX - 1))
+               for owner in different.tolist()]
+        if max(own) >= len(self._least):
+            grown = np.full((2 * max(own), self._least.shape[1]), _NEVER, np.uint32)
             grown[:len(self._least)] = self._least
             self._least = grown
         return np.array(own, np.uint16)[which.reshape(-1)]

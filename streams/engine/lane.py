@@ -31,7 +31,8 @@ from streams.engine.ports import (
     SourcePort,
 )
 from streams.engine.records import Emission, Out, Record, Stretch
-from streams.engine.snapshots import Snapshot
+from streams.engine.saving import Saving
+from streams.engine.snapshots import DamagedError, Snapshot
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.versions import Lineage, Versions
 from streams.kernel.errors import UnreachableError
@@ -65,6 +66,7 @@ class Lane:
         self._versions: Versions | None = None
         self._mark: Mark = checkpoints.EMPTY
         self._marked_ms = 0
+        self._saving: Saving | None = None
         self._broken = False
         self._poison: dict[tuple[str, int], str] = {}
         self._careful_until: Offsets = {}
@@ -92,11 +94,13 @@ class Lane:
         found = self._source.committed([self.partition])
         lineage = checkpoints.newest(metadata for _, metadata in found.values())
         own = lineage.claimed() if self._versions is None else lineage
-        snapshot = self._usable_snapshot(lineage)
-        start = 0 if snapshot is None else snapshot.next_offset
-        self._state, self._versions, self._mark = checkpoints.recover(
-            self.logic, self.partition, upstream=self._upstream, lineage=own,
-            changelog=self._changelog.read(self.partition, start), snapshot=snapshot)
+        self._give_up_saving()
+        try:
+            self._read_back(own, self._usable_snapshot(lineage))
+        except DamagedError as fault:
+            log.warning("%s/%s: the snapshot is damaged (%s); the whole changelog is read",
+                        self.logic.name, self.partition, fault)
+            self._read_back(own, None)
         self._committed = {where: max(offset, 0) for where, (offset, _) in found.items()}
         self._source.commit(self._committed, own.metadata())
         self.positions = dict(self._committed)
@@ -104,31 +108,55 @@ class Lane:
         self._dirty = False
         return dict(self._committed)
 
+    def _read_back(self, lineage: Lineage, snapshot: Snapshot | None) -> None:
+        start = 0 if snapshot is None else snapshot.next_offset
+        self._state, self._versions, self._mark = checkpoints.recover(
+            self.logic, self.partition, upstream=self._upstream, lineage=lineage,
+            changelog=self._changelog.read(self.partition, start), snapshot=snapshot)
+
     def _usable_snapshot(self, lineage: Lineage) -> Snapshot | None:
         """The snapshot here, unless its checkpoint does not count or lies beyond the changelog."""
         stored = self._snapshots.load(self.partition)
         if stored is None:
             return None
         like = self.logic.make_slab()
-        found = snapshots.decode(stored, layout=like.layout, width=like.width,
-                                 now_ms=self._clock.now_ms())
-        if (found is None or found.number > dict(lineage.ends).get(found.epoch, -1)
-                or found.next_offset > self._changelog.end(self.partition)):
+        found = snapshots.read(stored, layout=like.layout, width=like.width,
+                               ends=dict(lineage.ends), now_ms=self._clock.now_ms())
+        if found is None or found.next_offset > self._changelog.end(self.partition):
             return None
         return found
 
     def snapshot(self) -> None:
-        """Save the rows as the changelog holds them: right after a checkpoint, when it is due."""
-        self._snapshot_due_ms = self._clock.now_ms() + SNAPSHOT_EVERY_MS
-        slab, lineage = self.state.slab, self.versions.lineage
+        """Save the rows as the changelog holds them, all at once: before somebody else takes over.
+        Right after a checkpoint. Blocks."""
+        self._give_up_saving()
+        while not self._save_some():
+            if self._saving is None:
+                return
+        self._saved().finish()
+
+    def _save_some(self) -> bool:
+        """Take rows for a snapshot, a new one if none is begun; True when it has all of them."""
+        slab = self.state.slab
         if self._changelog_end < 0 or self._dirty or self._broken or slab.dirty:
-            return
-        mark = self._mark.encode()
-        rows = [(key, tag, b"" if dropped else mark if key == MARK_KEY else slab.encode(key) or b"")
-                for key, tag, dropped in self.versions.standing()]
-        self._snapshots.save(self.partition, snapshots.encode(
-            Snapshot(self._changelog_end, self._marked_ms, lineage.epoch, lineage.number, rows,
-                     self.versions.spent), layout=slab.layout, width=slab.width))
+            return False
+        if self._saving is None:
+            self._saving = Saving(self._snapshots.begin(self.partition), slab, self.versions,
+                                  self._mark.encode(), next_offset=self._changelog_end,
+                                  written_ms=self._marked_ms)
+        return self._saving.go_on(slab, self._mark.number)
+
+    def _saved(self) -> Saving:
+        """What was begun and is to be finished; the next one is due in a while."""
+        saved, self._saving = self._saving, None
+        self._snapshot_due_ms = self._clock.now_ms() + SNAPSHOT_EVERY_MS
+        assert saved is not None, "it has all rows"
+        return saved
+
+    def _give_up_saving(self) -> None:
+        if self._saving is not None:
+            self._saving.abandon()
+            self._saving = None
 
     async def process(self, records: Sequence[Record]) -> None:
         """Take records of this partition, in order."""
@@ -252,13 +280,15 @@ class Lane:
 
         Raises when the broker fails or ownership was lost: the lane must then be dropped.
         """
+        saved = None
         async with self.lock:
-            if not self._dirty:
-                return
-            with self._whole():
-                await self._checkpoint()
+            if self._dirty:
+                with self._whole():
+                    await self._checkpoint()
             if self._clock.now_ms() >= self._snapshot_due_ms:
-                self.snapshot()
+                saved = self._saved() if self._save_some() else None
+        if saved is not None:
+            await self._aside(saved.finish)      # the partition's work goes on meanwhile
 
     async def _checkpoint(self) -> None:
         out = Out(self.logic.name, self._clock.now_ms())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +60,22 @@ class ChangelogPort(Protocol):
         ...
 
 
-class SnapshotPort(Protocol):
-    def load(self, partition: int) -> bytes | None: ...
+class SnapshotFilePort(Protocol):
+    """A snapshot that is being written. What cannot be written is given up, and said."""
 
-    def save(self, partition: int, stored: bytes) -> None: ...
+    def write(self, part: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """All is written: it replaces the snapshot before, or (a crash) does not. Blocks."""
+        ...
+
+    def abandon(self) -> None: ...
+
+
+class SnapshotPort(Protocol):
+    def load(self, partition: int) -> BinaryIO | None: ...
+
+    def begin(self, partition: int) -> SnapshotFilePort: ...
 
 
 class ArenaPort(Protocol):

@@ -24,7 +24,7 @@ _GONE = 1
 _TAG_MAX = 2**31 - 1
 _LONG, _SHORT, _HEX = range(3)
 _SHORT_MAX = 15
-_PLACES_FIRST = 64
+_PLACES_FIRST, _AT_ONCE = 64, 4096
 _IS_HEX = np.uint32(1 << 31)      # in a place's tag, to tell both kinds of sixteen bytes apart
 
 
@@ -209,8 +209,10 @@ class Tags:
     def items(self) -> Iterator[tuple[bytes, int]]:
         """(key, tag) of all keys. Nothing may change meanwhile."""
         yield from self._long.items()
-        for place in np.nonzero(self._places.tags > _GONE)[0].tolist():
-            yield self._key(place), int(self._places.tags[place] & ~_IS_HEX)
+        tags = self._places.tags
+        for start in range(0, len(tags), _AT_ONCE):
+            for at in np.nonzero(tags[start:start + _AT_ONCE] > _GONE)[0].tolist():
+                yield self._key(start + at), int(tags[start + at] & ~_IS_HEX)
 
     def copy(self) -> Tags:
         made = Tags()

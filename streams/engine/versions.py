@@ -25,7 +25,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from streams.engine.snapshots import Snapshot
+from streams.engine.snapshots import Row
 from streams.engine.tags import NONE, Tags
 from streams.kernel.errors import StateError
 
@@ -261,19 +261,22 @@ class Versions:
         self._tags.change(keys, tags, [True] * len(keys))
 
     def standing(self) -> Iterator[tuple[bytes, int, bool]]:
-        """(key, tag, dropped) of every key."""
-        return ((key, tag, key in self._dropped) for key, tag in self._tags.items())
+        """(key, tag, dropped) of every key as it is now, whatever happens while they are taken."""
+        dropped = set(self._dropped)
+        return ((key, tag, key in dropped) for key, tag in self._tags.copy().items())
 
     @property
     def spent(self) -> list[bytes]:
         return list(self._spent)
 
-    def load(self, snapshot: Snapshot) -> None:
+    def load(self, rows: Sequence[Row]) -> None:
         """Take what counts from a snapshot; `read` goes on from where it ends."""
-        rows = snapshot.rows
         self._adopt([key for key, _, _ in rows], [tag for _, tag, _ in rows],
                     {key for key, _, row in rows if not row})
-        self._spent = dict.fromkeys(snapshot.spent)
+
+    def load_spent(self, spent: Iterable[bytes]) -> None:
+        """After the rows."""
+        self._spent = dict.fromkeys(spent)
 
 
 def full(tag: int, key: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ def rows(memory_rows: int = 0, arena: Any = None) -> Rows:
     return Rows(row_bytes=ROW_BYTES, layout=7, room=room, owner=OWNER)
 
 
-def timers_of(some: Rows) -> dict[int, Deadlines]:
-    timers = {tenant: Deadlines(some, tenant) for tenant in TENANTS}
+def timers_of(some: Rows, tenants: Sequence[int] = TENANTS) -> dict[int, Deadlines]:
+    timers = {tenant: Deadlines(some, tenant) for tenant in tenants}
 
     def back(slots: npt.NDArray[np.int64]) -> None:
         for slot in slots.tolist():
@@ -221,6 +221,21 @@ def test_many_timers_of_two_clocks_come_up_once_each_in_order() -> None:
             due[tenant] = [each for each in due[tenant] if each[0] > limit]
             some.make_room()
     assert len(timers[TENANTS[0]]) + len(timers[TENANTS[1]]) == 0
+
+
+def test_of_more_tenants_than_are_told_apart_every_timer_comes_up() -> None:
+    some = rows(5)
+    tenants = list(range(1, 1_201))
+    timers = timers_of(some, tenants)
+    for tenant in tenants:
+        slot = some.slot(b"%d" % tenant)
+        some.views.i64[slot, OWNER] = tenant
+        timers[tenant].arm(slot, 1_600_000_000_000 + tenant)
+        some.make_room()
+    assert some.cold_count > 1_190
+    found = [some.key(slot) for tenant in tenants
+             for _, slot in timers[tenant].due(1_600_000_000_000 + tenant)]
+    assert found == [b"%d" % tenant for tenant in tenants]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from streams.engine.lane import Lane
 from streams.engine.records import Emission, Record
@@ -108,17 +109,33 @@ class ModelChangelog:
 
 
 class ModelSnapshots:
-    """Saving is one effect: a crash leaves the old snapshot."""
+    """A snapshot replaces the one before as a whole, in one effect."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def load(self, partition: int) -> bytes | None:
-        return self._broker.snapshots.get(partition)
+    def load(self, partition: int) -> BytesIO | None:
+        stored = self._broker.snapshots.get(partition)
+        return None if stored is None else BytesIO(stored)
 
-    def save(self, partition: int, stored: bytes) -> None:
+    def begin(self, partition: int) -> ModelSnapshotFile:
+        return ModelSnapshotFile(self._broker, partition)
+
+
+class ModelSnapshotFile:
+    def __init__(self, broker: Broker, partition: int) -> None:
+        self._broker, self._partition = broker, partition
+        self._parts: list[bytes] = []
+
+    def write(self, part: bytes) -> None:
+        self._parts.append(part)
+
+    def finish(self) -> None:
         self._broker.effect()
-        self._broker.snapshots[partition] = stored
+        self._broker.snapshots[self._partition] = b"".join(self._parts)
+
+    def abandon(self) -> None:
+        self._parts.clear()
 
 
 class StillClock:

@@ -10,13 +10,15 @@ on the machine.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
 from types import coroutine
 from typing import Any
 
@@ -25,7 +27,7 @@ import sim_cold
 import sim_stage
 from sim_broker import Broker, Changelog, Clock, Crash, Producer, Snapshots, Source
 
-from streams.engine import checkpoints, versions
+from streams.engine import checkpoints, saving, snapshots, versions
 from streams.engine.lane import Lane
 from streams.engine.records import Record
 from streams.engine.stage import PartitionState, StageLogic
@@ -158,12 +160,13 @@ class World:
 
     def run(self) -> Counter[str]:
         """Raises DifferenceError when an answer is wrong."""
-        moved = versions.EPOCHS_MAX
+        moved, saved = versions.EPOCHS_MAX, saving.ROWS_AT_ONCE
         versions.EPOCHS_MAX = self.dice.choice((1, moved))      # some move rows as old ones would
+        saving.ROWS_AT_ONCE = self.dice.choice((1, 2, 5, saved))
         try:
             self._run()
         finally:
-            versions.EPOCHS_MAX = moved
+            versions.EPOCHS_MAX, saving.ROWS_AT_ONCE = moved, saved
             for process in self.processes:
                 process.end()
         return self.happened
@@ -226,10 +229,22 @@ class World:
                 at = self.dice.randrange(len(whole))
                 self.broker.snapshots[machine] = (whole[:at] + bytes([whole[at] ^ 1])
                                                   + whole[at + 1:])
-            elif hashlib.blake2b(whole[:-16], digest_size=16).digest() == whole[-16:]:
-                body = whole[:8] + (10**9).to_bytes(8, "little") + whole[16:-16]
-                self.broker.snapshots[machine] = body + hashlib.blake2b(
-                    body, digest_size=16).digest()
+            else:
+                self._reach_further(machine)
+
+    def _reach_further(self, machine: str) -> None:
+        like = self.logic.make_slab()
+        found = snapshots.read(BytesIO(self.broker.snapshots[machine]), layout=like.layout,
+                               width=like.width, ends=defaultdict(lambda: 10**9),
+                               now_ms=self.broker.now_ms)
+        if found is not None:
+            encoder = snapshots.Encoder()
+            head = encoder.head(replace(found, next_offset=10**9), layout=like.layout,
+                                width=like.width)
+            with suppress(snapshots.DamagedError):
+                parts = [encoder.rows(rows) for rows in found.rows]
+                self.broker.snapshots[machine] = b"".join([head, *parts,
+                                                           encoder.end(found.number)])
 
     def _step(self, process: Process) -> None:
         if not process.running and not process.over:

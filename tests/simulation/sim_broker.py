@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from streams.engine.records import Emission, Record
 from streams.kernel.errors import UnreachableError
@@ -224,12 +225,33 @@ class Snapshots:
     def __init__(self, broker: Broker, machine: str, effect: Callable[[], None]) -> None:
         self._broker, self._machine, self._effect = broker, machine, effect
 
-    def load(self, partition: int) -> bytes | None:
-        return self._broker.snapshots.get(self._machine)
+    def load(self, partition: int) -> BytesIO | None:
+        stored = self._broker.snapshots.get(self._machine)
+        return None if stored is None else BytesIO(stored)
 
-    def save(self, partition: int, stored: bytes) -> None:
+    def begin(self, partition: int) -> SnapshotFile:
+        return SnapshotFile(self._broker, self._machine, self._effect)
+
+
+class SnapshotFile:
+    """It replaces the one before when it is finished, at once."""
+
+    def __init__(self, broker: Broker, machine: str, effect: Callable[[], None]) -> None:
+        self._broker, self._machine, self._effect = broker, machine, effect
+        self._parts: list[bytes] | None = []
+
+    def write(self, part: bytes) -> None:
+        assert self._parts is not None, "it was finished or given up"
         self._effect()
-        self._broker.snapshots[self._machine] = stored
+        self._parts.append(part)
+
+    def finish(self) -> None:
+        assert self._parts is not None, "it was finished or given up"
+        self._effect()
+        self._broker.snapshots[self._machine], self._parts = b"".join(self._parts), None
+
+    def abandon(self) -> None:
+        self._parts = None
 
 
 class Clock:

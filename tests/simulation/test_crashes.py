@@ -130,7 +130,7 @@ def test_a_snapshot_spares_the_changelog_and_one_that_cannot_be_used_does_not_ha
         assert lane is not None and rows(lane) == counts
     # What lies before the snapshot is not read again: it may as well be gone.
     broker.snapshots[0] = whole
-    end = struct.unpack_from("<q", whole, 12)[0]
+    end = struct.unpack_from("<q", whole, 17)[0]
     broker.logs["counting-changelog", 0] = [(b"k0", b"no row")] * end + log[end:]
     lane = drive(broker, Counting(), 0)
     assert lane is not None and rows(lane) == counts

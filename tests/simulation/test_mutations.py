@@ -19,6 +19,7 @@ from streams.engine import rows, versions
 from streams.engine.checkpoints import Mark
 from streams.engine.lane import Lane
 from streams.engine.records import Emission, Out, Record
+from streams.engine.saving import Saving
 from streams.engine.versions import Entry, Lineage, Versions
 from streams.kernel.errors import KairosError
 
@@ -231,3 +232,23 @@ def test_rows_that_stay_out_of_memory_are_caught(forgotten: str,
     """Their timers come up, or events of theirs, and they are not brought back."""
     monkeypatch.setattr(rows.Rows, forgotten, lambda self, *given: None)
     assert is_caught(stage=sim_cold)
+
+
+def test_a_snapshot_with_rows_that_were_not_committed_is_caught(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are taken in the middle of a checkpoint, before the commit."""
+    real = Lane._rows
+
+    def rows_and_snapshot(self: Lane, mark: Mark) -> list[Emission]:
+        entries, slab = real(self, mark), self.state.slab
+        if self._changelog_end >= 0:
+            saving = Saving(self._snapshots.begin(self.partition), slab, self.versions,
+                            self._mark.encode(), next_offset=self._changelog_end,
+                            written_ms=self._marked_ms)
+            while not saving.go_on(slab, self._mark.number):
+                pass
+            saving.finish()
+        return entries
+
+    monkeypatch.setattr(Lane, "_rows", rows_and_snapshot)
+    assert is_caught()
