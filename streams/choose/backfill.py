@@ -26,6 +26,7 @@ import numpy as np
 
 from schemas import contract
 from streams.choose import handing
+from streams.choose.backing import Backing
 from streams.choose.features.layout import HEADER_WORDS, R_A, R_B, R_C, R_HOW, R_TIMES, READ_RATIO
 from streams.choose.features.migrating import Written
 from streams.choose.features.spec import FeatureSpec
@@ -134,7 +135,7 @@ class Past:
         state, groups = self._of(records[0].partition)
         out = Out("backfill", 0)
         _PastWalk(self._program, SideInputs(), lambda side, tenant: (), state, groups, out,
-                  members_min=0).go(records)
+                  backing=Backing(self._program, SideInputs(), members_min=0)).go(records)
         self.events += len(records)
         for emission in out.emissions:
             if emission.value is not None and _HANDOVER.is_mine(emission.value):

@@ -1,5 +1,5 @@
-"""A feature is declared while the shop runs, and filled from the log beside the workers: its value is
-what everybody's events say, those before it and those that come meanwhile."""
+"""A feature is declared while the shop runs, and filled from the log beside the workers: its value
+is what everybody's events say, those before it and those that come meanwhile."""
 
 from __future__ import annotations
 
