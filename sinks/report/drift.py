@@ -20,7 +20,8 @@ COUNTS: Final = ("compared", "mismatch", "missing", "estimated", "estimated_off"
 
 
 class Expression(Protocol):
-    """One feature: its value (NULL: none), by how much it may differ, how far back it reaches."""
+    """One feature: its value (NULL: none), by how much it may differ, how far back it reaches;
+    and of texts what is held against it, '' for what the decision says."""
 
     @property
     def name(self) -> str: ...
@@ -30,6 +31,8 @@ class Expression(Protocol):
     def tolerance(self) -> str: ...
     @property
     def reach_ms(self) -> int: ...
+    @property
+    def logged(self) -> str: ...
 
 
 class Recount(Protocol):
@@ -110,7 +113,8 @@ recounted AS (
 ),
 judged AS (   -- events are kept for $kept_days days; what reaches further back cannot be told
     SELECT tenant, feature.1 AS name, feature.2 AS expected, feature.3 AS tolerance,
-           JSONExtract(features_json, name, 'value', 'Nullable(Float64)') AS logged,
+           if(feature.5, feature.6,
+              JSONExtract(features_json, name, 'value', 'Nullable(Float64)')) AS logged,
            toUnixTimestamp64Milli(now64(3)) - $kept_days * 86400000 AS kept_from_ms,
            isNull(logged) != isNull(expected) AS is_missing,
            ifNull(abs(logged - expected) > tolerance + 1e-6 + 1e-12 * abs(expected), 0) AS differs,
@@ -147,14 +151,16 @@ def question(recount: Recount, *, sample: int = SAMPLE, tenant: str = "") -> str
     tenant   only this one; '' means all
     """
     values, listed, between = [], [], ",\n           "
+    none = "CAST(NULL, 'Nullable(Float64)')"
     for each in recount.expressions:
         values.append(f"{each.value} AS f_{each.name}")
         tolerance = each.tolerance
         if tolerance != "0":
             values.append(f"{tolerance} AS t_{each.name}")
             tolerance = f"t_{each.name}"
+        logged = f"1, toNullable(toFloat64({each.logged}))" if each.logged else f"0, {none}"
         listed.append(f"({quoted(each.name)}, toNullable(toFloat64(f_{each.name})), "
-                      f"toFloat64({tolerance}), toInt64({each.reach_ms}))")
+                      f"toFloat64({tolerance}), toInt64({each.reach_ms}), {logged})")
     return _FRAME.substitute(
         sample=int(sample), recent_ids=int(recount.recent_ids), marks=between.join(recount.marks),
         values=between.join(values), listed=between.join(listed),

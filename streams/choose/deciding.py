@@ -38,7 +38,8 @@ class Voice:
     def person(self, slot: int, at_ms: int) -> Person:
         members = self._members(slot)
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
-                      members.__contains__, self._program.declared)
+                      members.__contains__, self._program.declared,
+                      lambda name: self._program.texts(self._people, slot, name, at_ms))
 
     def decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
         """At most one decision a person and moment; each loser has its reason."""

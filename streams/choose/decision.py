@@ -22,7 +22,6 @@ from typing import Any
 from streams.choose.triggers import Moment, Person
 from streams.kernel import ids
 from streams.kernel.purposes import BITS, PERSONALISE
-from streams.playbooks.conditions import holds
 
 FLOOR = 0.05              # least probability of an arm
 GREED = 8.0               # how fast probability moves to the best arm as evidence grows
@@ -50,8 +49,7 @@ def why_not(moment: Moment, person: Person, said: Mapping[str, Any], purposes: i
     needed = BITS[playbook.purpose] | PERSONALISE
     if purposes & needed != needed:
         return "no_purpose"
-    if playbook.audience is not None and not holds(playbook.audience, person.feature,
-                                                   person.in_segment):
+    if playbook.audience is not None and not person.holds(playbook.audience):
         return "not_in_audience"
     last = said.get("last", {}).get(playbook.name)
     if last is not None and abs(moment.moment_ms - last) < playbook.cooldown_ms:

@@ -67,6 +67,8 @@ class Batch(NamedTuple):
     items: npt.NDArray[np.uint64]           # hashes; event n has those from first to last
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
+    names: npt.NDArray[np.int64]            # of items; behind them `texts` rows per event
+    texts: int                              # `Layout.text_fields`
 
 
 class Program(NamedTuple):
@@ -177,7 +179,7 @@ def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
 
 @compiled
 def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, offset, value,
-           quantity, fields, items, first, last):
+           quantity, fields, items, first, last, names, own):
     """Count the event in the rows of groups in `mask`, which were made beforehand.
 
     Offsets of different partitions have no order: which of two events at one time is the first or
@@ -187,7 +189,7 @@ def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, off
         slot = group_slots[r]
         if (mask >> np.int64(r)) & np.int64(1) and offset >= i64[slot, 0]:
             update(ops, starts[t], starts[t + 1], u8, u16, i64, slot, event_ms, 0, value,
-                   quantity, fields, items, first, last)
+                   quantity, fields, items, first, last, names, own)
             i64[slot, _NEWEST] = max(i64[slot, _NEWEST], event_ms)
             i64[slot, 0] = offset + 1
             dirty[slot] = 1
@@ -228,9 +230,10 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     t, event_ms, value = (type_of(person.types, event_type), numbers[n, f.event_ms],
                           numbers[n, f.value_micros])
     quantity = np.int64(np.floor(b.doubles[n, f.quantity] * 1000.0 + 0.5))
+    own = len(b.items) + n * b.texts
     known = _traits(i64, slot, segments.traits)
     update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
-           offset, value, quantity, fields, b.items, b.first[n], b.last[n])
+           offset, value, quantity, fields, b.items, b.first[n], b.last[n], b.names, own)
     own_groups = group_slots[_row_of(tenants, tenant)]
     if i64[slot, _TENANT] == 0 and len(own_groups):
         gv.i64[own_groups[0], _PEOPLE] += 1
@@ -248,7 +251,7 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     results.before[n], results.after[n] = before, mask
     _share(mask << np.int64(1) | np.int64(1), own_groups, group.op_starts, group.ops, gv.u8,
            gv.u16, gv.i64, gv.dirty, t, event_ms, offset, value, quantity, fields, b.items,
-           b.first[n], b.last[n])
+           b.first[n], b.last[n], b.names, own)
     is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
     is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
     if is_news or _listens(interests, np.int64(tenant), np.int64(event_type), person.reads, u8,

@@ -14,9 +14,11 @@ from streams import pipeline
 from streams.choose import kernel
 from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
+from streams.choose.features.names import NAME_WORDS, name_column, name_of
 from streams.choose.features.reading import NO_AGE, read, read_all
 from streams.choose.features.rules import compile_rules
 from streams.choose.features.spec import FILTERS, FeatureSpec
+from streams.choose.features.telling import texts_of
 from streams.choose.segments import SegmentSpec, meaning_of
 from streams.choose.tables import Tables, group_key
 from streams.choose.triggers import Features
@@ -29,6 +31,7 @@ from streams.playbooks.model import Condition
 
 _EVENT = contract(pipeline.ADMITTED)
 _INTERESTS_MAX = 64
+_NO_NAMES = np.zeros((0, NAME_WORDS), np.int64)
 Items = Callable[[str], tuple[str, ...]]
 Told = tuple[str, str, Condition | None]          # tenant, event type, what must hold
 
@@ -71,6 +74,8 @@ class Program:
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
         self._where_hashes = np.zeros(len(asked), np.int64)
         self._item, self._lines = at["item_id"], at["lines_json"]
+        self._of_texts = [f for f, spec in enumerate(features) if spec.value_is != "number"]
+        self._texts = [at[name] for name in self.people.text_fields]
         self._where = np.array([at[name] for name in asked], np.int64)
 
     def tables(self, room: Room | None = None) -> Tables:
@@ -87,26 +92,46 @@ class Program:
         usable = columns.mine & columns.good
         for n in np.nonzero(usable & ~columns.plain)[0].tolist():
             usable[n] = _is_readable(values[n])
-        items, first, last = self._items(columns, usable, items_of)
+        items, first, last, of_lines = self._items(columns, usable, items_of)
         return kernel.Batch(
             columns.raw, columns.numbers, columns.numbers.view(np.float64), columns.sizes, usable,
-            np.array(offsets, np.int64), items, first, last)
+            np.array(offsets, np.int64), items, first, last,
+            self._names(columns, usable, of_lines), len(self._texts))
 
     def _items(self, columns: Columns, usable: npt.NDArray[np.bool_], items_of: Items,
-               ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+               ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64],
+                          list[str]]:
         count = len(usable)
         items = np.zeros(count, np.uint64)
         first, last = np.zeros(count, np.int64), np.zeros(count, np.int64)
         kernel.single_items(columns.raw, columns.numbers, columns.sizes, self._item, items, first,
                             last)
-        several: list[int] = []
+        several: list[str] = []
         for n in np.nonzero(usable & (columns.sizes[:, self._lines] > 0))[0].tolist():
             at, size = columns.numbers[n, self._lines], columns.sizes[n, self._lines]
             first[n] = count + len(several)
-            several += [hash_of(item) for item in items_of(columns.raw[at:at + size].tobytes()
-                                                           .decode())]
+            several += items_of(columns.raw[at:at + size].tobytes().decode())
             last[n] = count + len(several)
-        return np.concatenate([items, np.array(several, np.uint64)]), first, last
+        hashes = np.array([hash_of(item) for item in several], np.uint64)
+        return np.concatenate([items, hashes]), first, last, several
+
+    def _names(self, columns: Columns, usable: npt.NDArray[np.bool_],
+               of_lines: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The texts that features take: of every item, and of every event's text fields."""
+        count, step = len(usable), len(self._texts)
+        if not (step or self.people.takes_items):
+            return _NO_NAMES
+        items = count + len(of_lines)
+        names = np.zeros((items + count * step, NAME_WORDS), np.int64)
+        if self.people.takes_items:
+            name_column(columns.raw, columns.numbers, columns.sizes, usable, self._item, names, 0,
+                        1)
+            names[count:items] = np.array([name_of(item) for item in of_lines],
+                                          np.int64).reshape(len(of_lines), NAME_WORDS)
+        for n, field in enumerate(self._texts):
+            name_column(columns.raw, columns.numbers, columns.sizes, usable, field, names,
+                        items + n, step)
+        return names
 
     def run(self, start: int, batch: kernel.Batch, tables: Tables, seen: kernel.Seen,
             interests: kernel.Interests, groups: GroupSlots,
@@ -137,10 +162,19 @@ class Program:
         return found
 
     def feature(self, rows: Rows, slot: int, name: str, at_ms: int) -> float | None:
-        v = rows.views
-        value, has, _ = read(self.reads_of(rows), v.u8, v.u16, v.i64, slot,
-                             self.people.by_name[name], at_ms)
-        return float(value) if has else None
+        """The number that a feature has; None: no value, or it is a text."""
+        f, v = self.people.by_name[name], rows.views
+        value, has, _ = read(self.reads_of(rows), v.u8, v.u16, v.i64, slot, f, at_ms)
+        return float(value) if has and self.people.specs[f].value_is == "number" else None
+
+    def texts(self, rows: Rows, slot: int, name: str, at_ms: int) -> list[str]:
+        """The texts that a feature has; none where it is a number, or has no value."""
+        f, v = self.people.by_name[name], rows.views
+        reads = self.reads_of(rows)
+        if self.people.specs[f].value_is == "number" or not read(
+                reads, v.u8, v.u16, v.i64, slot, f, at_ms)[1]:
+            return []
+        return texts_of(reads, v.i64, slot, f, at_ms)
 
     def snapshot(self, tables: Covering, rows: Rows, slot: int, at_ms: int,
                  ) -> dict[str, dict[str, Any]]:
@@ -154,6 +188,8 @@ class Program:
             spec.name: {"value": None if np.isnan(value) else round(float(value), 6),
                         "age_ms": None if age == NO_AGE else int(age)}
             for spec, value, age in zip(self.people.specs, values, ages, strict=True)}
+        for f in self._of_texts:
+            self._tell_texts(found, f, rows, slot, at_ms)
         covers = tables.covers(rows, slot)
         if covers:
             for spec in self.people.specs:
@@ -161,6 +197,16 @@ class Program:
                 if since_ms is not None:
                     found[spec.name]["since_ms"] = since_ms
         return found
+
+    def _tell_texts(self, found: dict[str, dict[str, Any]], f: int, rows: Rows, slot: int,
+                    at_ms: int) -> None:
+        """In place of how many texts there are, which; and `of` what, for who may not say all."""
+        spec = self.people.specs[f]
+        told = found[spec.name]
+        if told["value"] is not None:
+            texts = texts_of(self.reads_of(rows), rows.views.i64, slot, f, at_ms)
+            told["value"] = texts if spec.value_is == "texts" else texts[0]
+        told["of"] = spec.of[0]
 
     def _lacks(self, spec: FeatureSpec, covers: Mapping[int, int], at_ms: int,
                found: Mapping[str, dict[str, Any]]) -> int | None:

@@ -139,7 +139,11 @@ def values_of(rows: Sequence[dict[str, Any]], names: Sequence[str],
               ) -> dict[str, list[float | None]]:
     """Each feature's values, one per row; None where a decision had none."""
     read = [orjson.loads(row["features"]) for row in rows]
-    return {name: [each.get(name, {}).get("value") for each in read] for name in names}
+    return {name: [_number(each.get(name, {}).get("value")) for each in read] for name in names}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None      # texts are no axes
 
 
 def _refuse_small(found: learning.Learned, settings: Settings) -> None:

@@ -64,7 +64,7 @@ def show_consents(consents: Sequence[Part], console: Console) -> None:
 def show_features(features: Part, console: Console) -> None:
     known = {name: f for name, f in features.items() if f["value"] is not None}
     table(console, "Features", ("feature", "value", "age", "counts since"), [
-        (name, f"{f['value']:g}", age(f["age_ms"]),
+        (name, _shown(f["value"]), age(f["age_ms"]),
          show_moment(f["since_ms"]) if f.get("since_ms") else "") for name, f in known.items()])
     leaning = {name: f["back_off"] for name, f in features.items() if "back_off" in f}
     table(console, "Leaning on groups", ("feature", "used", "mostly of", "own events", "segment",
@@ -83,6 +83,13 @@ def _level(told: Part | None) -> str:
         return ""
     name = f"{told['name']}: " if told.get("name") else ""
     return f"{name}{told['value']:g} ({told['events']:,} events, {told['people']:,} people)"
+
+
+def _shown(value: float | str | list[str]) -> str:
+    """A feature's value: a number, a text or a list of texts."""
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def age(age_ms: int | None) -> str:

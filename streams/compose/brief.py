@@ -7,13 +7,15 @@ Refuses  nothing
 Time     none
 
 Only what is on this page reaches a model: no id, no name, no text of a person, no exact figure.
-A feature enters as a bucket, and only under a name and with a number; everything else is left out.
+A feature enters as a bucket, and only under a name and with a number. Categories of a feature made
+of them enter as they are, but only those that the catalogue has too: what somebody wrote into an
+event is told to nobody. Everything else is left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -63,14 +65,15 @@ class Brief:
 
 
 def brief_of(decision: Mapping[str, Any], playbook: Playbook, variant: Variant,
-             facts: Facts) -> Brief:
+             facts: Facts, is_category: Callable[[str], bool]) -> Brief:
+    """`is_category`: whether the tenant's catalogue has it."""
     slots = [slot for slot in ITEM_SLOTS if slot in facts.texts]
     late = ["first_name", "unsubscribe_url"] if decision["channel"] == "email" else ["first_name"]
     return Brief(
         goal=playbook.brief, strategy=variant.strategy, context=context_of(playbook),
         channel=decision["channel"], locale=playbook.locale, slots=(*slots, "shop", *late),
         claims=facts.claims, segments=_segments(decision["segments_json"]),
-        signals=signals_of(decision["features_json"]), banned=playbook.banned)
+        signals=signals_of(decision["features_json"], is_category), banned=playbook.banned)
 
 
 def context_of(playbook: Playbook) -> Context:
@@ -78,9 +81,10 @@ def context_of(playbook: Playbook) -> Context:
     return _CONTEXTS.get(playbook.trigger.event, "other")
 
 
-def signals_of(features_json: str) -> tuple[tuple[str, str], ...]:
-    """Bucketed features, sorted by name. Values that are no numbers are left out. What mostly rests
-    on others, because little is known of the person, says so."""
+def signals_of(features_json: str, is_category: Callable[[str], bool],
+               ) -> tuple[tuple[str, str], ...]:
+    """Bucketed features and known categories, sorted by name; other values are left out. What
+    mostly rests on others, because little is known of the person, says so."""
     features = _json(features_json, dict)
     found = []
     for name in sorted(features):
@@ -89,6 +93,11 @@ def signals_of(features_json: str) -> tuple[tuple[str, str], ...]:
         if (isinstance(value, int | float) and not isinstance(value, bool)
                 and _is_name(name)):
             found.append((name, bucket(name, value) + leans_on))
+        elif isinstance(part, dict) and part.get("of") == "category" and _is_name(name):
+            said = [text for text in ([value] if isinstance(value, str) else value or ())
+                    if isinstance(text, str) and is_category(text)]
+            if said:
+                found.append((name, ", ".join(said)))
     return tuple(found)
 
 

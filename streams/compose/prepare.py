@@ -57,7 +57,8 @@ def prepare(decision: Mapping[str, Any], playbook: Playbook | None, side: SideIn
                            age_ms_max=params.facts_age_ms_max)
     if isinstance(facts, Refused):
         return facts
-    brief = brief_of(decision, playbook, variant, facts)
+    brief = brief_of(decision, playbook, variant, facts,
+                     lambda text: (decision["tenant"], text) in side.categories)
     frontier = {decision["segment"], *brief.segments} & set(params.frontier_segments)
     rungs = params.models(frontier=bool(frontier)) if models else ()
     task = Task(decision["decision_id"], brief, facts, variant, rungs)

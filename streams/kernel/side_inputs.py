@@ -65,6 +65,7 @@ class SideInputs:
     Written by the thread that follows the topics while stages read on theirs: whatever is gone
     through as a whole (words, playbooks, shares) is replaced by a changed copy, never changed.
 
+    categories (tenant, category) of every item that the catalogue has, or had
     policies   each partition of learn publishes its own share of the counts; shares add up
     rolls      likewise for the rows of groups (segments, everybody, items), as they last came
     overtaken  shares that a partition's earlier owner said after a later one; the later one says
@@ -75,6 +76,7 @@ class SideInputs:
     consents: ConsentBook = field(default_factory=ConsentBook)
     playbooks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     catalogue: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    categories: set[tuple[str, str]] = field(default_factory=set)
     policies: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = field(default_factory=dict)
     rolls: dict[Group, dict[int, dict[str, Any]]] = field(default_factory=dict)
     overtaken: set[tuple[Group, int]] = field(default_factory=set)
@@ -98,6 +100,7 @@ class SideInputs:
                 self.version += 1
         elif topic == "catalogue.items":
             self.catalogue[record["tenant"], record["item_id"]] = dict(record)
+            self.categories.add((record["tenant"], record.get("category", "")))
         elif topic == "policies.updated":
             cell = (record["tenant"], record["playbook"], record["segment"])
             self.policies[cell] = {**self.policies.get(cell, {}),

@@ -2,6 +2,7 @@
 
     {feature: spend_30d, at_least: 200}     {segment: vip}
     {all: [...]}   {any: [...]}   {not: ...}
+    {feature: favourite_category, is: shoes}     {feature: last_categories, has: [shoes, hats]}
 
 and in segments.yml only, a random share of people: {bucket: {name: spring, from: 0, to: 20}},
 learned kinds of people: {cluster: NAME}, what people say of themselves: {trait: country, is: DE},
@@ -11,7 +12,7 @@ and lists of people: {list: NAME}
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from streams.playbooks.model import Condition
 _BUCKET_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 TRAITS = ("country", "locale", "timezone")       # as admitted events carry them
 COMPARES = ("at_least", "at_most", "above", "below", "equals", "every")
+# Of features whose value is a text, and of those whose value is a list of texts.
+TEXT_COMPARES: Final = {"text": "is", "texts": "has"}
+TEXT_BYTES_MAX = 40                              # what rows keep of longer ones is cut
 _SIGNS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "equals": "=",
           "every": "a multiple of"}
 
@@ -44,12 +48,14 @@ class Known:
     in_cluster  whether a learned cluster is theirs
     trait       their trait of a name, '' when it is not known
     in_list     whether they are on a list
+    texts       the texts of a feature, none where it has no value
     """
 
     place: Callable[[str], float | None] = lambda bucket: None
     in_cluster: Callable[[str], bool] = lambda cluster: False
     trait: Callable[[str], str] = lambda name: ""
     in_list: Callable[[str], bool] = lambda name: False
+    texts: Callable[[str], Collection[str]] = lambda feature: ()
 
 
 NOTHING_KNOWN: Final = Known()
@@ -57,8 +63,9 @@ NOTHING_KNOWN: Final = Known()
 
 def parse_condition(body: Any, *, features: Collection[str] | None,
                     segments: Collection[str] | None, asked: Asked | None = None) -> Condition:
-    """The tree of `body`. None for `features` or `segments` accepts any name; `asked`: what
-    else may be asked for, where it is a segment's rule.
+    """The tree of `body`. None for `features` or `segments` accepts any name; as a mapping
+    `features` says what each value is (number, text, texts). `asked`: what else may be asked for,
+    where it is a segment's rule.
 
     Raises ValueError with a sentence that names the key at fault and what it takes.
     """
@@ -108,13 +115,43 @@ def _segment(body: dict[str, Any], known: Collection[str] | None) -> Condition:
 def _feature(body: dict[str, Any], known: Collection[str] | None) -> Condition:
     _check_known("feature", body["feature"], known)
     compares = [key for key in body if key != "feature"]
-    if len(compares) != 1 or compares[0] not in COMPARES:
-        raise ValueError(f"a feature is compared by exactly one of {', '.join(COMPARES)}")
+    allowed = (*COMPARES, *TEXT_COMPARES.values())
+    if len(compares) != 1 or compares[0] not in allowed:
+        raise ValueError(f"a feature is compared by exactly one of {', '.join(allowed)}")
+    fault = compare_fault(body["feature"], compares[0], known)
+    if fault:
+        raise ValueError(fault)
+    if compares[0] in TEXT_COMPARES.values():
+        return _texts(body, compares[0])
     number = body[compares[0]]
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{compares[0]} takes a number, not {number!r}")
     return Condition("feature", name=str(body["feature"]), compare=compares[0],  # type: ignore[arg-type]
                      number=float(number))
+
+
+def compare_fault(name: Any, compare: str, features: Collection[str] | None) -> str:
+    """Why a feature cannot be compared so, where it is known what its value is; or ''."""
+    is_a = features.get(name, "") if isinstance(features, Mapping) else ""
+    goes = compare not in TEXT_COMPARES.values() if is_a == "number" else (
+        not is_a or compare == TEXT_COMPARES[is_a])
+    if goes:
+        return ""
+    takes = {"number": f"one of {', '.join(COMPARES)}", "text": "is: TEXT", "texts": "has: TEXT"}
+    called = {"number": "a number", "text": "a text", "texts": "a list of texts"}[is_a]
+    return f"'{compare}' does not go with {name}, which is {called}: write {takes[is_a]}"
+
+
+def _texts(body: dict[str, Any], compare: str) -> Condition:
+    """A feature that is a text, or has it among its texts; of several texts, any."""
+    texts = body[compare] if isinstance(body[compare], list) else [body[compare]]
+    if not texts or any(not isinstance(text, str) or not 0 < len(text.encode()) <= TEXT_BYTES_MAX
+                        for text in texts):
+        raise ValueError(f"{compare!r} takes a text of up to {TEXT_BYTES_MAX} bytes, or a list of "
+                         f"such, not {body[compare]!r}")
+    found = tuple(Condition("feature", name=str(body["feature"]), compare=compare,  # type: ignore[arg-type]
+                            text=text) for text in texts)
+    return found[0] if len(found) == 1 else Condition("any", found)
 
 
 def _cluster(body: dict[str, Any], known: Collection[str] | None) -> Condition:
@@ -193,6 +230,8 @@ def holds(condition: Condition, feature: Callable[[str], float | None],
         return known.in_list(condition.name)
     if condition.op == "trait":
         return known.trait(condition.name) == condition.text
+    if condition.op == "feature" and condition.text:
+        return condition.text in known.texts(condition.name)
     value = (known.place(condition.name) if condition.op == "bucket"
              else feature(condition.name))
     return value is not None and _compare(condition.compare, value, condition.number)
@@ -234,6 +273,8 @@ def show_condition(condition: Condition) -> str:
         return f"on the list {condition.name}"
     if condition.op == "trait":
         return f"{condition.name} is {condition.text}"
+    if condition.op == "feature" and condition.text:
+        return f"{condition.name} {condition.compare} {condition.text}"
     if condition.op == "feature":
         return f"{condition.name} {_SIGNS[condition.compare]} {condition.number:g}"
     if condition.op == "bucket":

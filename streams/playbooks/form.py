@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from streams.kernel import moments
 from streams.playbooks import vocabulary
-from streams.playbooks.conditions import COMPARES
+from streams.playbooks.conditions import COMPARES, TEXT_BYTES_MAX, TEXT_COMPARES
 from streams.playbooks.shapes import (
     Choice,
     Either,
@@ -37,6 +37,24 @@ _NAME = Text("a name like abandoned-cart", "[a-z][a-z0-9_-]{0,63}", most=64)
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """What a feature may be that is a text: one, or any of several."""
+
+    def schema(self) -> dict[str, Any]:
+        one = {"type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX}
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 20}]}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        if not (spot.sequence is None or 0 < len(spot.sequence) <= 20):
+            yield Fault(spot.line, f"{where} has {len(spot.sequence)} texts", "write 1 to 20")
+        for each in (spot,) if spot.sequence is None else spot.sequence:
+            if not isinstance(each.value, str) or not (
+                    0 < len(each.value.encode()) <= TEXT_BYTES_MAX):
+                yield Fault(each.line, f"{where} is no text of up to {TEXT_BYTES_MAX} bytes",
+                            "write it in quotes, or a shorter one; longer ones are kept cut")
+
+
+@dataclass(frozen=True, slots=True)
 class Conditions:
     """A tree of tests: all, any, not, feature or segment."""
 
@@ -52,6 +70,7 @@ class Conditions:
         yield from _CONDITION[kind].faults(spot, where)
 
 
+_TEXTS: Final = Texts()
 _WHEN: Final = Conditions()
 _CONDITION: Final[dict[str, Fields]] = {
     "all": Fields({"all": Key(ListOf(_WHEN, least=1, most=20), "every one holds", True)}),
@@ -61,7 +80,9 @@ _CONDITION: Final[dict[str, Fields]] = {
     "feature": Fields({
         "feature": Key(_FEATURE, "a feature of the person", True),
         **{name: Key(Number(-1e15, 1e15), f"the feature is {name.replace('_', ' ')} this")
-           for name in COMPARES}}, one_of=COMPARES),
+           for name in COMPARES},
+        **{name: Key(_TEXTS, f"the feature {name} this text, or one of these")
+           for name in TEXT_COMPARES.values()}}, one_of=(*COMPARES, *TEXT_COMPARES.values())),
 }
 
 _STEP: Final = Either(_EVENT, Fields({"not": Key(_EVENT, "this does not happen", True)}))

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from streams.kernel import moments, money
 from streams.playbooks import templates, triggers, vocabulary
+from streams.playbooks.conditions import COMPARES, TEXT_COMPARES, compare_fault
 from streams.playbooks.model import Playbook, Variant
 from streams.playbooks.shapes import Fault, share_of, suggest
 from streams.playbooks.source import Spot
@@ -48,6 +49,7 @@ def rule_faults(spot: Spot, features: Collection[str] | None,
     """Faults of a tree that keeps the form: names nobody declared, templates, cross rules."""
     tree = cast("dict[str, Spot]", spot.mapping)
     yield from _names(spot, "feature", features)
+    yield from _compares(spot, features)
     for key in ("segment", "enters", "leaves"):
         yield from _names(spot, key, segments, called="segment")
     yield from triggers.rule_faults(tree["trigger"])
@@ -69,6 +71,18 @@ def _names(spot: Spot, key: str, known: Collection[str] | None, *,
         yield from _names(part, key, known, called=called)
     for part in spot.sequence or ():
         yield from _names(part, key, known, called=called)
+
+
+def _compares(spot: Spot, features: Collection[str] | None) -> Iterator[Fault]:
+    """Every comparison of a feature that does not go with what its value is."""
+    keys = spot.mapping or {}
+    if "feature" in keys:
+        for compare in (*COMPARES, *TEXT_COMPARES.values(), "weight"):
+            fault = compare_fault(keys["feature"].value, compare, features)
+            if compare in keys and fault:
+                yield Fault(keys["feature"].line, fault, "see docs/features.md")
+    for part in (*keys.values(), *(spot.sequence or ())):
+        yield from _compares(part, features)
 
 
 def _variant(name: str, spot: Spot, facts: list[str], locale: str) -> Iterator[Fault]:

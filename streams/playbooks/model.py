@@ -22,13 +22,15 @@ class Condition:
           and what only segments ask for: bucket (with name, compare, number: the person's place in
           it, 0 to 100), cluster (with name), trait (with name, text), list (with name)
     compare   at_least | at_most | above | below | equals | every (a multiple of it: each tenth
-              order); a feature without a value fails them all
+              order); a feature without a value fails them all. Of features that are texts:
+              is | has (with `text`)
     """
 
     op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster", "trait", "list"]
     parts: tuple[Condition, ...] = ()
     name: str = ""
-    compare: Literal["at_least", "at_most", "above", "below", "equals", "every", ""] = ""
+    compare: Literal["at_least", "at_most", "above", "below", "equals", "every", "is", "has",
+                     ""] = ""
     number: float = 0.0
     text: str = ""
 

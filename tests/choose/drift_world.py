@@ -16,7 +16,7 @@ from streams.kernel.moments import DAY_MS
 TENANT, STRIDE = "drifting", 1000
 NOW_MS = int(time.time() * 1000)      # rows must be younger than their retention
 TABLES = ("raw_events_admitted", "raw_decisions_made", "sink_batches")
-Known = Callable[[str, int], float | None]           # a feature's value as of a moment
+Known = Callable[[str, int], Any]           # a feature's value as of a moment
 
 
 class Client(Protocol):
@@ -58,7 +58,7 @@ class Landed:
             "_offset": self.at(person, number), "_appended_ms": NOW_MS, **fields})
 
     def decision(self, person: int, number: int, moment_ms: int,
-                 values: dict[str, float | None], **fields: Any) -> dict[str, Any]:
+                 values: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """A decision that event `number` of a person caused."""
         rows = self.tables["raw_decisions_made"]
         features = {name: {"value": value, "age_ms": None} for name, value in values.items()}
@@ -95,6 +95,6 @@ class Landed:
         return Fast(self.specs).take(*heard).value
 
 
-def rounded(value: float | None) -> float | None:
-    """As a decision's snapshot is."""
-    return None if value is None else round(value, 6)
+def rounded(value: Any) -> Any:
+    """As a decision's snapshot is; texts are told as they are."""
+    return round(value, 6) if isinstance(value, float) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,16 @@ from streams.choose.features.layout import (
     NEWEST,
     Layout,
 )
+from streams.choose.features.names import name_of
 from streams.choose.features.reading import NO_AGE, read
 from streams.choose.features.spec import FILTERS, SESSION_TILES, FeatureSpec, tile_ms_of
+from streams.choose.features.telling import texts_of
 from streams.choose.features.updating import type_of, update
 from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.rows import Rows
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
+
+Value = Any      # a number, a text, a list of texts or None
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,23 @@ class Fast:
             fields = np.zeros(len(FILTERS), np.int64)
             fields[FILTERS.index("category")] = signed_hash(e.category)
             items = np.array([hash_of(e.item)], np.uint64)
+            texts = [e.item, *(getattr(e, name) for name in layout.text_fields)]
+            names = np.array([name_of(text) for text in texts], np.int64)
             update(layout.ops, layout.op_starts[t], layout.op_starts[t + 1], v.u8, v.u16, v.i64,
                    self.slot, e.event_ms, e.offset, round(e.value * 1_000_000),
-                   round(e.quantity * 1000), fields, items, 0, int(bool(e.item)))
+                   round(e.quantity * 1000), fields, items, 0, int(bool(e.item)),
+                   names, 1)
             v.i64[self.slot, NEWEST] = max(v.i64[self.slot, NEWEST], e.event_ms)
         return self
 
-    def value(self, name: str, at_ms: int) -> float | None:
-        v = self.rows.views
+    def value(self, name: str, at_ms: int) -> Value:
+        v, f = self.rows.views, self.layout.by_name[name]
         value, has, _ = read(self.layout.reads, v.u8, v.u16, v.i64, self.slot,
-                             self.layout.by_name[name], at_ms)
-        return float(value) if has else None
+                             f, at_ms)
+        if not has or self.layout.specs[f].value_is == "number":
+            return float(value) if has else None
+        texts = texts_of(self.layout.reads, v.i64, self.slot, f, at_ms)
+        return texts if self.layout.specs[f].value_is == "texts" else texts[0]
 
     def age(self, name: str, at_ms: int) -> int | None:
         v = self.rows.views
@@ -74,7 +85,7 @@ class Fast:
 
 
 def obvious(spec: FeatureSpec, history: list[Heard], at_ms: int,
-            specs: dict[str, FeatureSpec]) -> float | None:
+            specs: dict[str, FeatureSpec]) -> Value:
     """The value of a feature as of `at_ms`, given all that was ever heard."""
     if spec.kind == "ratio":
         parts = [specs[name] for name in spec.of]
@@ -204,7 +215,32 @@ def _rfm(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
             + 1 + sum(_sum(spec, own, at_ms) * 1e6 >= cut for cut in money))
 
 
+def _texts(spec: FeatureSpec, e: Heard) -> list[str]:
+    text = e.item if spec.of == ("item_id",) else getattr(e, spec.of[0])
+    return [text] if text else []
+
+
+def _ranked(spec: FeatureSpec, own: list[Heard], at_ms: int) -> list[str]:
+    """Most frequent first, of equal ones by name; over five tiles of a quarter of the window."""
+    tile = spec.window_ms // 4
+    now, newest = at_ms // tile, max((e.event_ms // tile for e in own), default=0)
+    found = Counter(text for e in own for text in _texts(spec, e)
+                    if max(now, newest) - 5 < e.event_ms // tile <= now)
+    return sorted(found, key=lambda text: (-found[text], text))[:spec.most]
+
+
+def _newest(spec: FeatureSpec, own: list[Heard], at_ms: int) -> list[str] | None:
+    newest: dict[str, int] = {}
+    for e in own:
+        for text in _texts(spec, e):
+            newest[text] = max(e.event_ms, newest.get(text, 0))
+    kept = sorted(newest, key=lambda text: (-newest[text], text))[:spec.most]
+    return [text for text in kept if at_ms - spec.window_ms < newest[text] <= at_ms] or None
+
+
 _OF_KIND: dict[str, Any] = {
+    "most_frequent": lambda spec, own, at_ms: (_ranked(spec, own, at_ms) or [None])[0],
+    "top_k": lambda spec, own, at_ms: _ranked(spec, own, at_ms) or None, "unique_list": _newest,
     "sessions": _sessions, "session": _session, "rfm": _rfm,
     "count": _count, "sum": _sum, "mean": _mean, "variance": _variance, "min": _least,
     "max": _most, "rate": _rate, "distinct": _distinct, "decay": _decay, "mean_gap": _gap,

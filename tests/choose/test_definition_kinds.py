@@ -30,12 +30,53 @@ def test_what_is_declared_is_what_is_kept(tmp_path: Path) -> None:
     assert (stay.of, stay.gap_ms) == (("length",), 30 * MINUTE_MS)
 
 
+def test_texts_say_of_what_and_how_many(tmp_path: Path) -> None:
+    body = "event: view, kind: {kind}, of: category, window: 30d"
+    made = [load(folder(tmp_path, body.format(kind=kind))).features[1]
+            for kind in ("most_frequent", "top_k", "unique_list, most: 7")]
+    assert [(spec.value_is, spec.most) for spec in made] == [
+        ("text", 1), ("texts", 3), ("texts", 7)]
+
+
+@pytest.mark.parametrize(("rule", "said"), [
+    ("{feature: it, at_least: 3}", "'at_least' does not go with it, which is a text"),
+    ("{feature: it, has: shoes}", "'has' does not go with it, which is a text: write is: TEXT"),
+    ("{feature: views, is: shoes}", "'is' does not go with views, which is a number"),
+    ("{feature: it, is: 7}", "'is' takes a text"), ("{feature: it, is: []}", "'is' takes a text"),
+    (f"{{feature: it, is: {'x' * 41}}}", "up to 40 bytes")])
+def test_rules_ask_for_what_a_feature_is(rule: str, said: str, tmp_path: Path) -> None:
+    folder(tmp_path, "event: view, kind: most_frequent, of: category, window: 30d")
+    (tmp_path / "segments.yml").write_text(f"version: 1\nsegments:\n  s: {rule}\n")
+    (fault,) = check(tmp_path)
+    assert "segments.yml:3" in str(fault) and said in str(fault)
+
+
+def test_a_ratio_is_of_numbers_and_rows_have_an_end(tmp_path: Path) -> None:
+    folder(tmp_path, "event: view, kind: top_k, of: category, window: 30d, most: 5")
+    features = tmp_path / "features.yml"
+    whole = features.read_text()
+    features.write_text(whole + "  per: {kind: ratio, of: [views, it]}\n")
+    assert "features.yml:6" in str(check(tmp_path)[0]) and "'it' is a text" in str(check(tmp_path))
+    features.write_text(whole + "".join(
+        f"  t{n}: {{event: e{n}, kind: most_frequent, of: category, window: 30d}}\n"
+        for n in range(15)))
+    (fault,) = check(tmp_path)
+    assert "row of every person, more than 16,384; this one takes 1,1" in str(fault)
+    assert "features.yml:5" in str(fault) and "declare fewer" in str(fault)
+
+
 @pytest.mark.parametrize(("body", "said", "remedy"), [
+    ("event: view, kind: top_k, of: value, window: 7d", "of' does not go with a top_k", "category"),
+    ("event: view, kind: unique_list, window: 7d", "of' does not go with a unique_list", "item_id"),
+    ("event: view, kind: top_k, of: category, window: 7d, most: 6", "at most 5 texts", "most: 5"),
+    ("event: view, kind: count, window: 7d, most: 6", "most' does not go with this", "leave"),
+    ("event: view, kind: count, window: 7d, of: category", "a count takes no 'of'", "leave"),
+    ("event: view, kind: most_frequent, of: category", "'features.it.window' is missing", "7d"),
     ("event: view, kind: sessions, window: 7d", "'features.it.gap' is missing", "gap:"),
     ("event: view, kind: count, window: 7d, gap: 1h", "gap' does not go with this kind", "leave"),
-    ("event: view, kind: session, gap: 1h", "asked for something", "length, events, value or"),
+    ("event: view, kind: session, gap: 1h", "of' does not go with a session", "length, events,"),
     ("event: view, kind: session, gap: 1h, of: length, window: 7d", "window' does not", "leave"),
-    ("event: view, kind: sum, window: 1h, of: length", "only a session has length", "value"),
+    ("event: view, kind: sum, window: 1h, of: length", "a sum is not of length", "value"),
     ("event: view, kind: sessions, window: 90d, gap: 30m", "more than 1500 gaps", "longer gap"),
     ("event: view, kind: sessions, window: 1h, gap: 5s", "gap is 5s", "write 1m to 1d"),
     (RFM.replace(", money: [1, 2.5, 30, 400]", ""), "'features.it.money' is missing", "4 numbers"),

@@ -105,7 +105,7 @@ def taken(layout: Layout, *told: str) -> Rows:
     for offset, country in enumerate(told):
         update(layout.ops, layout.op_starts[0], layout.op_starts[1], v.u8, v.u16, v.i64, slot, 1,
                offset, 0, 0, np.array([signed_hash(country), signed_hash("")], np.int64),
-               np.zeros(1, np.uint64), 0, 0)
+               np.zeros(1, np.uint64), 0, 0, np.zeros((0, 5), np.int64), 1)
     return rows
 
 

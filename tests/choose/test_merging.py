@@ -34,6 +34,7 @@ def test_the_merge_of_two_histories_is_the_history_of_both(seed: int, split: int
     assert merged(row_of(*far), row_of(*events[:split])) == whole
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_order_of_merging_does_not_matter_and_nothing_is_neutral(seed: int) -> None:
     events, dice = history(seed, 60, 30), random.Random(seed)

@@ -88,16 +88,16 @@ def test_features_of_both_are_those_of_the_whole_history_and_new_ones_those_of_t
     at_ms = max(e.event_ms for e in events)
     carried = mine.layout.cells.keys() & Fast(old).layout.cells.keys()
     for spec in new:
-        if spec.kind in ("ratio", "rfm"):
-            continue                           # of several features, each by itself here
+        if spec.kind in ("ratio", "rfm") or spec.name == "top_items":
+            continue     # of several features, each by itself here; more texts than have room
         own = set(Fast((spec,)).layout.cells)
         if spec.kind not in ("lifetime", "since", "mean_gap"):
             own = {cell for cell in own if not cell.startswith("4/0 ")}    # first and last time
         heard = events if own <= carried else events[before:]
         expected = obvious(spec, heard, at_ms, BY_NAME)
         found = mine.value(spec.name, at_ms)
-        assert (found is None) == (expected is None), spec.name
-        assert expected is None or found == pytest.approx(expected, rel=1e-4, abs=1e-6), spec.name
+        assert found == (expected if isinstance(expected, list | str | None) else
+                         pytest.approx(expected, rel=1e-4, abs=1e-6)), spec.name
 
 
 def test_a_new_sum_is_never_divided_by_an_old_count() -> None:

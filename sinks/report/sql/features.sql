@@ -7,7 +7,7 @@ SELECT tenant AS world, name AS feature, count() AS decisions, countIf(known_her
 FROM (
     SELECT tenant, pair.1 AS name, JSONExtractInt(pair.2, 'age_ms') AS age_ms,
            JSONExtractString(pair.2, 'back_off', 'level') AS level,
-           isNotNull(JSONExtract(pair.2, 'value', 'Nullable(Float64)')) AS known_here
+           JSONExtractRaw(pair.2, 'value') NOT IN ('', 'null') AS known_here
     FROM decisions ARRAY JOIN JSONExtractKeysAndValuesRaw(features_json) AS pair
 )
 GROUP BY world, feature

@@ -14,7 +14,13 @@ from typing import Any, cast
 from streams.choose.definitions import form
 from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.lists import ListFault, PeopleList, read_list
-from streams.choose.features.spec import WINDOW_MS_MAX, FeatureSpec
+from streams.choose.features.spec import (
+    LISTED,
+    LISTED_MAX,
+    OF_TEXTS,
+    WINDOW_MS_MAX,
+    FeatureSpec,
+)
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
 from streams.kernel.errors import DefinitionError
@@ -41,8 +47,9 @@ class Definitions:
     versions: tuple[int, int] = (0, 0)
 
     @property
-    def feature_names(self) -> set[str]:
-        return {spec.name for spec in self.features}
+    def feature_names(self) -> dict[str, str]:
+        """{name: what its value is}, see `FeatureSpec.value_is`."""
+        return {spec.name: spec.value_is for spec in self.features}
 
     @property
     def segment_names(self) -> set[str]:
@@ -88,7 +95,7 @@ def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
     lists, of_lists = _lists(folder / LISTS)
     between += of_lists
     segments, more = ((), []) if between else _segments(
-        paths[1], {spec.name for spec in features}, clusters, lists)
+        paths[1], {spec.name: spec.value_is for spec in features}, clusters, lists)
     return (Definitions(features, segments, (versions[0], versions[1])),
             [*faults, *between, *more])
 
@@ -160,14 +167,14 @@ def _features(path: Path) -> tuple[tuple[FeatureSpec, ...], list[DefinitionError
     bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["features"].mapping)
     found: list[FeatureSpec] = []
     told: list[Fault] = []
-    plain: set[str] = set()
+    plain: dict[str, str] = {}
     for name, body in bodies.items():
         made = _feature(name, cast(dict[str, Any], body.plain()), whole)
         told += form.meaning_faults(name, body, made, plain)
         if made.kind != "ratio":
-            plain.add(name)
+            plain[name] = made.value_is
         found.append(made)
-    return tuple(found), _told(path, told)
+    return tuple(found), _told(path, told or form.size_faults(bodies, found))
 
 
 def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureSpec:
@@ -179,7 +186,14 @@ def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureS
         (of,) if isinstance(of, str) else tuple(of), _span(body, "half_life"),
         where[0] if where else (), body.get("purpose", whole["purpose"]),
         parse_span(retention) if retention else WINDOW_MS_MAX, _span(body, "gap"), _cuts(body),
-        back_off=body.get("back_off", {}).get("below", 0))
+        _most(body), back_off=body.get("back_off", {}).get("below", 0))
+
+
+def _most(body: dict[str, Any]) -> int:
+    """How many texts are told of a feature that is made of texts."""
+    if body["kind"] in LISTED_MAX:
+        return int(body.get("most", LISTED))
+    return int(body["kind"] in OF_TEXTS)
 
 
 def _cuts(body: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
@@ -195,7 +209,7 @@ def _span(body: dict[str, Any], key: str) -> int:
     return parse_span(body[key]) if key in body else 0
 
 
-def _segments(path: Path, features: set[str], clusters: Clusters | None,
+def _segments(path: Path, features: dict[str, str], clusters: Clusters | None,
               lists: Mapping[str, PeopleList],
               ) -> tuple[tuple[SegmentSpec, ...], list[DefinitionError]]:
     spot, faults = _read(path, form.SEGMENTS)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from streams.choose.features import spec
 from streams.choose.features.clusters import no_axis
+from streams.choose.features.layout import Layout
 from streams.kernel.moments import DAY_MS, show_span
 from streams.playbooks.conditions import Asked, parse_condition
 from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Number, Span, Text
 from streams.playbooks.source import Spot
 
 FEATURES_MAX, SEGMENTS_MAX = 200, 40
+ROW_BYTES_MAX = 16_384
 _NAME = Text("a name of lower-case letters, digits and _", r"[a-z][a-z0-9_]{0,59}", 1, 60)
 _EVENT = Text("an event type, or '*' for any", r"\*|[a-z][a-z0-9_]{0,63}", 1, 64)
 
@@ -36,12 +38,16 @@ class Whole:
                         f"write a whole number from {self.least} to {self.most}")
 
 
+_SOURCES = (*spec.OF_SESSION, *spec.FILTERS)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source (`value`, `quantity`; of a session more), or for a ratio two features."""
+    """One source (`value`, `quantity`; of a session more; of texts a field), or for a ratio two
+    features."""
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(spec.OF_SESSION)},
+        return {"anyOf": [{"enum": list(_SOURCES)},
                           {"type": "array", "items": {"type": "string"}, "minItems": 2,
                            "maxItems": 2}]}
 
@@ -49,7 +55,7 @@ class Source:
         if spot.sequence is not None:
             yield from ListOf(_NAME, 2, 2).faults(spot, where)
         else:
-            yield from Choice(spec.OF_SESSION).faults(spot, where)
+            yield from Choice(_SOURCES).faults(spot, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ FEATURE = Fields({
                      "after this time an event weighs half"),
     "of": Key(Source(), "the number it is made of; for a ratio two features"),
     "gap": Key(Span(spec.GAP_MS_MIN, spec.GAP_MS_MAX), "a pause of this length ends a session"),
+    "most": Key(Whole(1, max(spec.LISTED_MAX.values())), "how many texts a list has; default 3"),
     **_CUTS,
     "where": Key(_WHERE, "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
@@ -149,7 +156,8 @@ def cluster_faults(spot: Spot, specs: Mapping[str, spec.FeatureSpec]) -> Iterabl
                         "features", "write one per feature, in their order")
 
 
-def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[str],
+def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
+                   known: Mapping[str, str],
                    ) -> Iterable[Fault]:
     """What no single key can tell: that kind, window, source and retention go together."""
     where, line = f"features.{name}", body.line
@@ -163,6 +171,8 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[st
             if part not in known:
                 yield Fault(line, f"{where}: '{part}' is no feature before it",
                             "declare it above; ratios of ratios are not kept")
+            elif known[part] != "number":
+                yield Fault(line, f"{where}: '{part}' is a text", "divide numbers")
         return
     if not found.event:
         yield Fault(line, f"'{where}.event' is missing", "name an event type, or '*'")
@@ -172,11 +182,11 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[st
     if found.kind in spec.OF_NUMBER and len(found.of) != 1:
         yield Fault(line, f"{where}: a {found.kind} is of a number",
                     f"write of: {' or '.join(spec.SOURCES)}")
-    if found.kind == "session" and len(found.of) != 1:
-        yield Fault(line, f"{where}: a session is asked for something",
-                    f"write of: {', '.join(spec.OF_SESSION[:-1])} or {spec.OF_SESSION[-1]}")
-    elif found.kind != "session" and not {*found.of} <= {*spec.SOURCES}:
-        yield Fault(line, f"{where}: only a session has {found.of[0]}",
+    if found.kind == "session" and (len(found.of) != 1 or found.of[0] not in spec.OF_SESSION):
+        yield _lacks_of(where, line, "a session", spec.OF_SESSION)
+    yield from _text_faults(where, line, body, found)
+    if found.kind in spec.OF_NUMBER | {"decay"} and not {*found.of} <= {*spec.SOURCES}:
+        yield Fault(line, f"{where}: a {found.kind} is not of {found.of[0]}",
                     f"write of: {' or '.join(spec.SOURCES)}")
     if found.window_ms and found.gap_ms and found.window_ms > spec.WINDOW_GAPS_MAX * found.gap_ms:
         yield Fault(line, f"{where}: the window holds more than {spec.WINDOW_GAPS_MAX} gaps, each "
@@ -184,11 +194,42 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec, known: set[st
                     f"shorten it to {show_span(spec.WINDOW_GAPS_MAX * found.gap_ms)}, or take a "
                     "longer gap")
     yield from _cut_faults(where, line, body, found)
-    if found.of and found.kind not in spec.OF_NUMBER | {"decay", "session"}:
+    if found.of and found.kind not in spec.OF_NUMBER | spec.OF_TEXTS | {"decay", "session"}:
         yield Fault(line, f"{where}: a {found.kind} takes no 'of'", "leave it out")
     if found.window_ms > found.retention_ms:
         yield Fault(line, f"{where}: the window is longer than the retention of "
                     f"{show_span(found.retention_ms)}", "shorten the window, or keep it longer")
+
+
+def size_faults(bodies: Mapping[str, Spot], found: Sequence[spec.FeatureSpec],
+                ) -> Iterable[Fault]:
+    """That a person's row has room for all of them."""
+    taken = Layout(tuple(found), where_fields=spec.FILTERS).row_bytes
+    if taken <= ROW_BYTES_MAX:
+        return
+    alone = {each.name: Layout((each,), where_fields=spec.FILTERS, recent_ids=0).row_bytes
+             for each in found if each.kind != "ratio"}
+    name = max(alone, key=alone.__getitem__)
+    yield Fault(bodies[name].line, f"features.{name}: all features together take {taken:,} bytes "
+                f"in the row of every person, more than {ROW_BYTES_MAX:,}; this one takes "
+                f"{alone[name]:,}", "shorten windows and lists, or declare fewer")
+
+
+def _lacks_of(where: str, line: int, kind: str, sources: Sequence[str]) -> Fault:
+    return Fault(line, f"'{where}.of' does not go with {kind}",
+                 f"write of: {', '.join(sources[:-1])} or {sources[-1]}")
+
+
+def _text_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> Iterable[Fault]:
+    """That a kind that is made of texts says which, and only a list how many."""
+    if found.kind in spec.OF_TEXTS and (len(found.of) != 1 or found.of[0] not in spec.FILTERS):
+        yield _lacks_of(where, line, f"a {found.kind}", spec.FILTERS)
+    most = spec.LISTED_MAX.get(found.kind, 0)
+    if "most" in cast(dict[str, Any], body.plain()) and not most:
+        yield Fault(line, f"'{where}.most' does not go with this kind", "leave it out")
+    elif found.most > most > 0:
+        yield Fault(line, f"{where}: a {found.kind} tells at most {most} texts",
+                    f"write most: {most} or less; each takes room in every person's row")
 
 
 def _cut_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> Iterable[Fault]:

@@ -75,8 +75,10 @@ def learn(values: Mapping[str, Sequence[float | None]], specs: Mapping[str, Feat
 def _axis(spec: FeatureSpec, specs: Mapping[str, FeatureSpec],
           values: Sequence[float | None]) -> Axis | None:
     """The axis of a feature; None when it cannot be one, or tells nothing apart."""
+    if spec.purpose == "measure" or no_axis(spec, specs):
+        return None
     known = np.array([value for value in values if value is not None])
-    if spec.purpose == "measure" or no_axis(spec, specs) or len(known) < KNOWN_MIN * len(values):
+    if len(known) < KNOWN_MIN * len(values):
         return None
     low, high = (round(float(end), 4) for end in np.quantile(known, (0.01, 0.99)))
     plain = Axis(spec.name, low, high, 0.0, 1.0)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from streams.choose.features.reading import read
-from streams.choose.features.spec import FeatureSpec
+from streams.choose.features.spec import OF_TEXTS, FeatureSpec
 from streams.engine.compiling import compiled
 
 # Days; a time since counts as the highest rung that it has reached.
@@ -78,6 +78,8 @@ class Clusters:
 def no_axis(spec: FeatureSpec, specs: Mapping[str, FeatureSpec]) -> str:
     """Why a feature cannot be an axis, or ''."""
     kinds = {spec.kind} if spec.kind != "ratio" else {specs[part].kind for part in spec.of}
+    if kinds & OF_TEXTS:
+        return "a text is no number"
     if "decay" in kinds:
         return "a decay changes at every moment"
     if spec.kind == "ratio" and "since" in kinds:

@@ -27,21 +27,25 @@ from streams.choose.features.sessions import WORD_SLOTS, words_of
 from streams.choose.features.spec import (
     CUTS,
     EXACT_DISTINCT_MAX,
+    FILTERS,
+    OF_TEXTS,
     SESSION_TILES,
     FeatureSpec,
 )
+from streams.choose.features.texts import ENTRY, ROOM, ROOM_WIDE, TEXT_TILES
 from streams.engine.hashing import hash_of, signed_hash
 from streams.kernel.moments import MINUTE_MS
 
 # Cell kinds: what an event does to the bytes.
-RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT, TRAIT, BITS, SPANS = range(11)
+RING16, RING, MIN, MAX, TIMES, FIRST, LAST, DISTINCT, TRAIT, BITS, SPANS, UNIQUE, FAVOURITES = (
+    range(13))
 # What is added: 1, value in micro-units, quantity in thousandths, value squared in hundredths,
 # and decayed weights of an event and of its value.
 ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY = range(8)
 # How a feature is read from its cells.
 (READ_COUNT, READ_SUM, READ_MEAN, READ_VARIANCE, READ_MIN, READ_MAX, READ_RATE, READ_DISTINCT,
  READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO,
- READ_SESSIONS, READ_SESSION, READ_RFM) = range(17)
+ READ_SESSIONS, READ_SESSION, READ_RFM, READ_FAVOURITES, READ_UNIQUE) = range(19)
 
 EVER_MS = 1 << 60            # the tile of what is kept for ever
 # Per tile; with three tiles, what weighs less than 2**-32 is forgotten.
@@ -72,7 +76,8 @@ _DECAYED = {"value": DECAY_VALUE, "quantity": DECAY_QUANTITY}
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A piece of the row. `at`: byte offset; `tile_ms`, `tiles`: of rings; of a trait `tiles` is
-    its place among the layout's `where_fields`."""
+    its place among the layout's `where_fields`, of texts the entries that have room. `of`: the
+    field of an event that texts are taken from."""
 
     signature: str
     kind: int
@@ -84,15 +89,19 @@ class Cell:
     half_life_ms: int
     at: int
     size: int
+    of: str = ""
 
 
-# Columns of `Layout.ops`: a cell and what is added to it.
-(O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE) = range(9)
+# Columns of `Layout.ops`: a cell and what is added to it; TEXT: which of `Layout.text_fields`, -1
+# is every item.
+(O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE,
+ O_TEXT) = range(10)
 # Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
 # ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
 # is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
 (R_HOW, R_A, R_B, R_C, R_TIMES, R_WIDTH16, R_TILE_MS, R_TILES, R_SCALE, R_HALF_LIFE_MS, R_WINDOW_MS,
  R_MAX_AGE_MS, R_CUTS) = range(13)
+R_MOST = R_CUTS                        # of texts: how many are told
 R_COLUMNS = R_CUTS + 3 * CUTS          # of rfm: its cuts of recency, frequency and money
 
 Table = npt.NDArray[np.int64]
@@ -115,6 +124,9 @@ class Layout:
         self.segments = segments
         self.by_name = {spec.name: i for i, spec in enumerate(specs)}
         self.where_fields = where_fields
+        of_texts = {spec.of[0] for spec in specs if spec.kind in OF_TEXTS}
+        self.takes_items = "item_id" in of_texts
+        self.text_fields = tuple(name for name in FILTERS if name in of_texts - {"item_id"})
         self.recent_at = 8 * HEADER_WORDS
         self._end = self.recent_at + 8 * recent_ids
         self.cells: dict[str, Cell] = {}
@@ -155,9 +167,10 @@ class Layout:
         """Cells as a table, by event type; a cell of any event stands with every type."""
         rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
                  self.where_fields.index(c.where[0]) if c.where else -1,
-                 signed_hash(c.where[1]) if c.where else _NOT_TOLD)
+                 signed_hash(c.where[1]) if c.where else _NOT_TOLD,
+                 self.text_fields.index(c.of) if c.of in self.text_fields else -1)
                 for cells in self._ops_by_type for c in cells]
-        return np.array(rows, np.int64).reshape(len(rows), 9)
+        return np.array(rows, np.int64).reshape(len(rows), 10)
 
     @cached_property
     def reads(self) -> Table:
@@ -179,7 +192,7 @@ class Layout:
         return DECAY_UNITS_WIDE if self.wide else DECAY_UNITS
 
     def _cell(self, kind: int, adds: int, spec: FeatureSpec, *, tile_ms: int = EVER_MS,
-              tiles: int = 1, half_life_ms: int = 0, whose: str = "") -> Cell:
+              tiles: int = 1, half_life_ms: int = 0, whose: str = "", of: str = "") -> Cell:
         where = orjson.dumps(spec.where).decode() if spec.where else ""     # always one line
         units = self._decay_units if adds == DECAY_ONE else 0
         signature = (f"{kind}/{adds} {spec.event}{where} tile={tile_ms} tiles={tiles} "
@@ -188,7 +201,7 @@ class Layout:
         if found is None:
             size = _size(kind, tiles)
             found = Cell(signature, kind, adds, spec.event, spec.where, tile_ms, tiles,
-                         half_life_ms, self._end, size)
+                         half_life_ms, self._end, size, of)
             self._end += size
             self.cells[signature] = found
         return found
@@ -208,12 +221,12 @@ class Layout:
             return (READ_RATIO, a, b, 0, 0, 0, 0, 0, 1, 0, 0, spec.max_age_ms)
         times = self._cell(TIMES, ONE, spec)
         how, main, second, third = self._cells_of(spec, times)
-        scale = SESSION_SCALE[spec.of[0]] if spec.of else 1
+        scale = SESSION_SCALE.get(spec.of[0], 1) if spec.of else 1
         if how == READ_DECAY and not spec.of:
             scale = self._decay_units
         return (how, main.at, second.at, third.at, times.at, int(main.kind == RING16), main.tile_ms,
                 main.tiles, scale, spec.half_life_ms, spec.window_ms, spec.max_age_ms,
-                *(cut for cuts in spec.cuts for cut in cuts))
+                *(cut for cuts in spec.cuts or ((spec.most,),) for cut in cuts))
 
     def _cells_of(self, spec: FeatureSpec, times: Cell) -> tuple[int, Cell, Cell, Cell]:
         of = spec.of[0] if spec.of else ""
@@ -230,7 +243,17 @@ class Layout:
             return READ_DECAY, cell, times, times
         if spec.kind in ("sessions", "session"):
             return self._of_sessions(spec, of, times)
+        if spec.kind in OF_TEXTS:
+            return self._of_texts(spec, of, times)
         return self._windowed(spec, of, times)
+
+    def _of_texts(self, spec: FeatureSpec, of: str, times: Cell) -> tuple[int, Cell, Cell, Cell]:
+        if spec.kind == "unique_list":
+            cell = self._cell(UNIQUE, ONE, spec, tiles=spec.most, whose=of, of=of)
+            return READ_UNIQUE, cell, times, times
+        cell = self._cell(FAVOURITES, ONE, spec, tile_ms=spec.window_ms // (TEXT_TILES - 1),
+                          tiles=ROOM_WIDE if self.wide else ROOM, whose=of, of=of)
+        return READ_FAVOURITES, cell, times, times
 
     def _of_sessions(self, spec: FeatureSpec, of: str, times: Cell,
                      ) -> tuple[int, Cell, Cell, Cell]:
@@ -289,4 +312,8 @@ def _size(kind: int, tiles: int) -> int:
         return 24                                   # event time, offset + 1, number
     if kind == DISTINCT:
         return 16 * EXACT_DISTINCT_MAX + 8 + HLL_TILES * HLL_REGISTERS
+    if kind == UNIQUE:
+        return 8 * ENTRY * tiles
+    if kind == FAVOURITES:
+        return 8 * (ENTRY * tiles + 1 + TEXT_TILES * 2 * tiles)
     return 8 + 8 * tiles

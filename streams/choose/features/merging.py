@@ -15,6 +15,7 @@ import numpy.typing as npt
 from streams.choose.features.layout import (
     BITS,
     DISTINCT,
+    FAVOURITES,
     FIRST,
     HLL_REGISTERS,
     HLL_TILES,
@@ -27,11 +28,13 @@ from streams.choose.features.layout import (
     SPANS,
     TIMES,
     TRAIT,
+    UNIQUE,
     Cell,
     Layout,
 )
 from streams.choose.features.sessions import union, widest
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.choose.features.texts import ENTRY, TEXT_TILES, merge_counts, merge_entries
 from streams.choose.features.updating import GREATEST, TILE16_MAX
 
 Bytes = npt.NDArray[np.uint8]
@@ -141,8 +144,30 @@ def _registers(a: Bytes, b: Bytes) -> None:
     mine[:] = merged
 
 
+def _unique(cell: Cell, a: Bytes, b: Bytes) -> None:
+    merge_entries(*(row.view(np.int64).reshape(cell.tiles, ENTRY) for row in (a, b)))
+
+
+def _favourites(cell: Cell, a: Bytes, b: Bytes) -> None:
+    """The entries of both; the counts tile by tile, under the newer of the two heads."""
+    room, end = cell.tiles, ENTRY * cell.tiles
+    rows = [row.view(np.int64) for row in (a, b)]
+    merge_entries(*(row[:end].reshape(room, ENTRY) for row in rows))
+    heads = [int(row[end]) for row in rows]
+    head = max(heads)
+    mine, theirs = (row[end + 1:].reshape(TEXT_TILES, 2, room) for row in rows)
+    merged = np.zeros_like(mine)
+    for tile in range(head - TEXT_TILES + 1, head + 1):
+        at = tile % TEXT_TILES
+        for own_head, own in zip(heads, (mine, theirs), strict=True):
+            if own_head - TEXT_TILES < tile <= own_head:
+                merge_counts(merged[at], own[at], tile)
+    rows[0][end], mine[:] = head, merged
+
+
 _OF_KIND: dict[int, Callable[[Cell, Bytes, Bytes], None]] = {
     RING16: _ring16, RING: _ring64(_sum), MIN: _ring64(_least), MAX: _ring64(_most),
     TIMES: _times, FIRST: _number, LAST: _number, DISTINCT: _distinct,
     TRAIT: _trait, BITS: _ring64(union), SPANS: _ring64(widest),
+    UNIQUE: _unique, FAVOURITES: _favourites,
 }

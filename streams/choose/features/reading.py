@@ -17,6 +17,7 @@ from streams.choose.features.layout import (
     R_HALF_LIFE_MS,
     R_HOW,
     R_MAX_AGE_MS,
+    R_MOST,
     R_SCALE,
     R_TILE_MS,
     R_TILES,
@@ -26,6 +27,7 @@ from streams.choose.features.layout import (
     READ_COUNT,
     READ_DECAY,
     READ_DISTINCT,
+    READ_FAVOURITES,
     READ_GAP,
     READ_LIFETIME,
     READ_MAX,
@@ -38,10 +40,19 @@ from streams.choose.features.layout import (
     READ_SESSIONS,
     READ_SINCE,
     READ_SUM,
+    READ_UNIQUE,
     READ_VARIANCE,
 )
 from streams.choose.features.sessions import last_session, next_of_sessions, sessions
 from streams.choose.features.spec import CUTS, EXACT_DISTINCT_MAX
+from streams.choose.features.texts import (
+    favourites,
+    has_favourite,
+    has_unique,
+    next_of_favourites,
+    next_of_uniques,
+    uniques,
+)
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
 from streams.kernel.moments import DAY_MS, HOUR_MS
@@ -199,6 +210,15 @@ def _rfm(rd, u8, u16, i64, slot, f, at_ms):
 
 
 @compiled
+def _texts(rd, i64, slot, f, at_ms):
+    """How many texts there are to tell."""
+    w, room = rd[f, R_A] // 8, rd[f, R_TILES]
+    if rd[f, R_HOW] == READ_UNIQUE:
+        return uniques(i64, slot, w, room, rd[f, R_WINDOW_MS], at_ms)
+    return favourites(i64, slot, w, room, rd[f, R_TILE_MS], at_ms, rd[f, R_MOST])
+
+
+@compiled
 def _value(rd, u8, u16, i64, slot, f, at_ms):
     how = rd[f, R_HOW]
     if how == READ_COUNT:
@@ -227,6 +247,9 @@ def _value(rd, u8, u16, i64, slot, f, at_ms):
         found, has = last_session(i64, slot, rd[f, R_A], rd[f, R_B], rd[f, R_TILES],
                                   rd[f, R_TILE_MS])
         return found / rd[f, R_SCALE], has
+    if how in (READ_FAVOURITES, READ_UNIQUE):
+        count = _texts(rd, i64, slot, f, at_ms)
+        return float(count), count > 0
     if how == READ_RFM:
         return _rfm(rd, u8, u16, i64, slot, f, at_ms)
     return _of_times(rd, u8, u16, i64, slot, f, at_ms)
@@ -234,7 +257,7 @@ def _value(rd, u8, u16, i64, slot, f, at_ms):
 
 @compiled
 def read(rd, u8, u16, i64, slot, f, at_ms):
-    """(value, has one, age in ms or NO_AGE) of feature `f` as of `at_ms`.
+    """(value, has one, age in ms or NO_AGE) of feature `f` as of `at_ms`; of texts: how many.
 
     No value: nothing was heard that has one, or the newest event is older than max_age.
     """
@@ -265,6 +288,18 @@ def read_all(rd, u8, u16, i64, slot, at_ms, values, ages):
         value, has, age = read(rd, u8, u16, i64, slot, f, at_ms)
         values[f] = value if has else np.nan
         ages[f] = age
+
+
+@compiled
+def has_text(rd, u8, u16, i64, slot, f, wanted, at_ms):
+    """Is the text whose name has the hash `wanted` among those of feature `f`?"""
+    is_list = rd[f, R_HOW] in (READ_FAVOURITES, READ_UNIQUE)
+    if not is_list or not read(rd, u8, u16, i64, slot, f, at_ms)[1]:
+        return False
+    w, room = rd[f, R_A] // 8, rd[f, R_TILES]
+    if rd[f, R_HOW] == READ_UNIQUE:
+        return has_unique(i64, slot, w, room, rd[f, R_WINDOW_MS], at_ms, wanted)
+    return has_favourite(i64, slot, w, room, rd[f, R_TILE_MS], at_ms, rd[f, R_MOST], wanted)
 
 
 @compiled
@@ -333,6 +368,12 @@ def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
         elif how == READ_SESSIONS:
             found = min(found, next_of_sessions(i64, slot, rd[f, R_A], rd[f, R_TILES],
                                                 rd[f, R_TILE_MS], rd[f, R_WINDOW_MS], at_ms))
+        elif how == READ_FAVOURITES:
+            found = min(found, next_of_favourites(i64, slot, rd[f, R_A] // 8, rd[f, R_TILES],
+                                                  rd[f, R_TILE_MS], at_ms))
+        elif how == READ_UNIQUE:
+            found = min(found, next_of_uniques(i64, slot, rd[f, R_A] // 8, rd[f, R_TILES],
+                                               rd[f, R_WINDOW_MS], at_ms))
         last = i64[slot, rd[f, R_TIMES] // 8 + 1]
         if last and rd[f, R_MAX_AGE_MS] and last + rd[f, R_MAX_AGE_MS] + 1 > at_ms:
             found = min(found, last + rd[f, R_MAX_AGE_MS] + 1)

@@ -17,7 +17,8 @@ from streams.choose.features.buckets import place_of
 from streams.choose.features.clusters import RUNGS, Clusters, nearest
 from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
 from streams.choose.features.lists import PeopleList, is_listed
-from streams.choose.features.reading import read
+from streams.choose.features.reading import has_text, read
+from streams.choose.features.texts import name_hash
 from streams.engine.compiling import compiled
 from streams.engine.hashing import signed_hash
 from streams.kernel.errors import KairosError
@@ -25,14 +26,15 @@ from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER, _TRAIT, _LIST = range(11)
+_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER, _TRAIT, _LIST, _TEXT = (
+    range(12))
 
 
 @dataclass(frozen=True)
 class Rules:
     """Steps `starts[r]` to `starts[r + 1]` are rule r's: (step; feature, segment, cluster, hash of
     a bucket's name, word of a trait, or where in `numbers` a list begins; compare, hash of a
-    trait's text, or where in `numbers` the clusters are or a list ends).
+    trait's or a feature's text, or where in `numbers` the clusters are or a list ends).
 
     numbers     what a step compares with; behind them the clusters, and then the lists
     watched     features that decide (of a ratio: its parts)
@@ -70,6 +72,7 @@ def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence
     steps = [(step, ends[arg], ends[arg + 1], number) if step == _LIST else
              (step, arg, compare, number) for step, arg, compare, number in steps]
     watched = {part for feature, _ in compared for part in _parts(feature, layout)}
+    watched.update(arg for step, arg, *_ in steps if step == _TEXT)
     packed = [np.array(numbers, np.float64), *(each.places for each in lists)]
     return Rules(np.array(starts, np.int64),
                  np.array([s[:3] for s in steps], np.int64).reshape(len(steps), 3),
@@ -106,7 +109,12 @@ def _emit(rule: Condition, layout: Layout, names: _Names,
           steps: list[tuple[int, int, int, float]], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise KairosError("a condition is nested too deeply", f"at most {_DEPTH_MAX} levels")
-    if rule.op == "feature":
+    if rule.op == "feature" and (
+            rule.text or layout.specs[layout.by_name[rule.name]].value_is != "number"):
+        # A number asked for a text, or a text for a number, holds for nobody.
+        steps.append((_TEXT, layout.by_name[rule.name],
+                      name_hash(rule.text) if rule.text else 0, 0.0))
+    elif rule.op == "feature":
         steps.append((_FEATURE, layout.by_name[rule.name], COMPARES.index(rule.compare),
                       rule.number))
     elif rule.op == "bucket":
@@ -177,6 +185,9 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask,
             stack = (stack << one) | (one if truth else uint64(0))
         elif step == _TRAIT:
             truth = i64[slot, steps[s, 1]] == steps[s, 2]
+            stack = (stack << one) | (one if truth else uint64(0))
+        elif step == _TEXT:
+            truth = has_text(rd, u8, u16, i64, slot, steps[s, 1], steps[s, 2], at_ms)
             stack = (stack << one) | (one if truth else uint64(0))
         elif step == _LIST:
             truth = is_listed(numbers, steps[s, 1], steps[s, 2], who)

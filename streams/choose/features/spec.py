@@ -15,6 +15,9 @@ first, last `of` the first and last event (by event time, then offset)          
 mean_gap    mean days between events
 sessions    how many sessions: events that no pause of `gap` separates                 window, gap
 session     `of` the current or last session: length, events, value, quantity          gap, of
+most_frequent   which text of `of` came most often                                    window, of
+top_k       the `most` texts of `of` that came most often                        window, of
+unique_list the `most` different texts of `of` that came last                    window, of
 rfm         grades of recency, frequency and money, 111 to 555            window, of, cuts
 ratio       one feature divided by another                                         of: [a, b]
 """
@@ -27,13 +30,17 @@ from typing import Final
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 
 WINDOWED: Final = frozenset({"count", "sum", "mean", "variance", "min", "max", "rate", "distinct",
-                             "sessions", "rfm"})
+                             "sessions", "rfm", "most_frequent", "top_k", "unique_list"})
+# Kinds whose value is a text, or a list of texts.
+LISTS: Final = frozenset({"top_k", "unique_list"})
+OF_TEXTS: Final = LISTS | {"most_frequent"}
 KINDS: Final = WINDOWED | {"decay", "lifetime", "since", "first", "last", "mean_gap", "ratio",
                           "session"}
 OF_NUMBER: Final = frozenset({"sum", "mean", "variance", "min", "max", "first", "last", "rfm"})
 SOURCES: Final = ("value", "quantity")          # numbers of an event that can be counted with
 OF_SESSION: Final = ("length", "events", *SOURCES)
 FILTERS: Final = ("item_id", "category", "source", "currency", "country")
+LISTED, LISTED_MAX = 3, {"top_k": 5, "unique_list": 16}
 WINDOW_MS_MIN, WINDOW_MS_MAX = 5 * MINUTE_MS, 400 * DAY_MS
 HALF_LIFE_MS_MIN, HALF_LIFE_MS_MAX = MINUTE_MS, 100 * DAY_MS
 GAP_MS_MIN, GAP_MS_MAX = MINUTE_MS, DAY_MS
@@ -70,6 +77,7 @@ class FeatureSpec:
     of           `value` (money, in units) or `quantity`; for a ratio two feature names
     where        (field, text) that the event must match, or ()
     gap_ms       a pause of this length ends a session
+    most         how many texts a list has at the most
     cuts         of rfm, where its grades part: recency in ms, frequency in events, money in micros
     max_age_ms   when the newest event is older than this at reading time, there is no value
     back_off     with fewer own events than this, the value leans on groups; 0: never
@@ -87,11 +95,17 @@ class FeatureSpec:
     retention_ms: int = 0
     gap_ms: int = 0
     cuts: tuple[tuple[int, ...], ...] = ()
+    most: int = 0
     # No part of what the value means: segments that ask for the feature stay as they are.
     back_off: int = field(default=0, repr=False)
 
     def matches(self, event_type: str) -> bool:
         return self.event in ("*", event_type)
+
+    @property
+    def value_is(self) -> str:
+        """number, text or texts."""
+        return "texts" if self.kind in LISTS else "text" if self.kind in OF_TEXTS else "number"
 
     def window_tiles(self) -> tuple[int, int]:
         """(width of a tile, tiles): the window, in whole tiles, and the live one."""

@@ -32,13 +32,16 @@ from streams.choose.features.layout import (
     SCALE,
     SESSION_SCALE,
 )
+from streams.choose.features.names import TEXT_BYTES
 from streams.choose.features.sessions import WORD_SLOTS, words_of
 from streams.choose.features.spec import (
     EXACT_DISTINCT_MAX,
     GAP_SLOTS,
+    OF_TEXTS,
     SESSION_TILES,
     FeatureSpec,
 )
+from streams.choose.features.texts import ROOM, TEXT_TILES
 from streams.kernel.moments import DAY_MS, HOUR_MS, show_span
 
 # An estimate of m registers has a standard error of 1.04 / sqrt(m): three of them.
@@ -50,7 +53,9 @@ _COLUMN = {"value": "value_micros", "quantity": "thousandths"}
 class Expression:
     """One feature as SQL.
 
-    value      Nullable(Float64): NULL where reading gives no value
+    value      Nullable(Float64): NULL where reading gives no value. Of texts 0, and `logged` in
+               how many places those of the decision differ
+    logged     of texts, Nullable(Float64) over `features_json`; '' of numbers
     tolerance  Float64: by how much the online value may differ, 0 where it is exact
     reach_ms   how far before the moment an event may lie and still count; EVER_MS: any
     """
@@ -59,6 +64,7 @@ class Expression:
     value: str
     tolerance: str
     reach_ms: int
+    logged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,13 @@ class _Marks:
         self.found[f"newest_{n}"] = f"maxIf(event_ms, own_{n}) OVER moment"
         return n
 
+    def texts(self, field: str) -> str:
+        """The column of the texts that an event has in `field`, each once."""
+        found = ("arrayDistinct(items)" if field == "item_id"
+                 else f"if({field} = '', [], [{field}])")
+        self.found[f"texts_{field}"] = found
+        return f"texts_{field}"
+
     def inside(self, spec: FeatureSpec, tile_ms: int, tiles: int) -> str:
         """The column that holds for own events in tiles that the row still has and the moment
         looks at."""
@@ -128,10 +141,11 @@ def literal(text: str) -> str:
 
 
 def _plain(spec: FeatureSpec, marks: _Marks) -> Expression:
-    value, tolerance, reach_ms = _of_kind(spec, marks)
+    value, tolerance, reach_ms, logged = (
+        _of_texts(spec, marks) if spec.kind in OF_TEXTS else (*_of_kind(spec, marks), ""))
     if spec.max_age_ms:
         value = f"if({_is_stale(marks.number(spec), spec.max_age_ms)}, NULL, {value})"
-    return Expression(spec.name, value, tolerance, reach_ms)
+    return Expression(spec.name, value, tolerance, reach_ms, logged)
 
 
 def _is_stale(number: int, max_age_ms: int) -> str:
@@ -258,6 +272,52 @@ def _rfm(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
                          for part, cuts in zip(parts, spec.cuts, strict=True))
     return (f"if({newest} = 0, NULL, 100 * (5 - ({late})) + 10 * (1 + {often}) + 1 + {much})", "0",
             EVER_MS)
+
+
+def _of_texts(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int, str]:
+    """(value, tolerance, reach, logged): whether the texts of the decision are those counted anew.
+
+    A row keeps long texts cut, so they are not judged. Of more favourites than a row has room for
+    it knows some by chance and estimates how often: the decision's must come to half of what the
+    most frequent ones come to.
+    """
+    texts, own = marks.texts(spec.of[0]), f"own_{marks.number(spec)}"
+    name, most = spec.name, spec.most
+    said = (f"JSONExtract(features_json, {literal(name)}, 'value', 'Array(String)')"
+            if spec.value_is == "texts" else
+            f"arrayFilter(text -> text != '', [JSONExtractString(features_json, {literal(name)}, "
+            "'value')])")
+    differ = (f"arrayCount((a, b) -> a != b, arrayResize({said} AS said_{name}, {most}), "
+              f"arrayResize(told_{name}, {most}))")
+    longest = f"arrayMax(arrayPushBack(arrayMap(text -> length(text), all_{name}), 0))"
+    if spec.kind == "unique_list":
+        seen = (f"maxMapIf({texts}, arrayMap(text -> event_ms, {texts}), {own}) AS seen_{name}")
+        ranked = (f"arraySlice(arraySort((text, at) -> (-at, text), ({seen}).1 AS all_{name}, "
+                  f"seen_{name}.2), 1, {most})")
+        told = (f"arrayFilter(text -> moment_ms - {spec.window_ms} < seen_{name}.2[indexOf("
+                f"all_{name}, text)] AND seen_{name}.2[indexOf(all_{name}, text)] <= moment_ms, "
+                f"{ranked})")
+        tolerance, reach_ms = f"if({longest} > {TEXT_BYTES}, {most}, 0)", spec.window_ms
+    else:
+        tile_ms = spec.window_ms // (TEXT_TILES - 1)
+        inside = marks.inside(spec, tile_ms, TEXT_TILES)
+        seen = (f"sumMapIf({texts}, arrayMap(text -> toInt64(1), {texts}), {inside}) "
+                f"AS seen_{name}")
+        told = (f"arraySlice(arraySort((text, times) -> (-times, text), ({seen}).1 "
+                f"AS all_{name}, seen_{name}.2), 1, {most})")
+        # Names that may have been drawn in place of one in the window: up to a window older.
+        rivals = (f"uniqExactArrayIf({texts}, {own} AND intDiv(event_ms, {tile_ms}) > intDiv("
+                  f"greatest(moment_ms, newest_{marks.number(spec)}), {tile_ms}) - "
+                  f"{2 * TEXT_TILES - 1})")
+        heard = (f"arraySum(arrayMap(text -> seen_{name}.2[indexOf(all_{name}, text)], "
+                 "{0}))")
+        estimated = (f"if(2 * {heard.format('said_' + name)} >= {heard.format('told_' + name)}, "
+                     f"{most}, 0.5)")
+        tolerance = (f"multiIf({longest} > {TEXT_BYTES}, {most}, {rivals} <= {ROOM}, 0, "
+                     f"{estimated})")
+        reach_ms = TEXT_TILES * tile_ms
+    value = f"if(empty({told} AS told_{name}), NULL, 0)"
+    return value, tolerance, reach_ms, f"if(empty(said_{name}), NULL, {differ})"
 
 
 def _ratio(spec: FeatureSpec, parts: list[tuple[FeatureSpec, Expression]],

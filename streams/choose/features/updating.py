@@ -19,6 +19,7 @@ from streams.choose.features.layout import (
     DECAY_QUANTITY,
     DECAY_VALUE,
     DISTINCT,
+    FAVOURITES,
     FIRST,
     HLL_REGISTERS,
     HLL_TILES,
@@ -30,6 +31,7 @@ from streams.choose.features.layout import (
     O_FIELD,
     O_HALF_LIFE_MS,
     O_KIND,
+    O_TEXT,
     O_TILE_MS,
     O_TILES,
     O_UNITS,
@@ -41,11 +43,13 @@ from streams.choose.features.layout import (
     SPANS,
     TIMES,
     TRAIT,
+    UNIQUE,
     VALUE,
     VALUE_SQ,
 )
 from streams.choose.features.sessions import with_slot, with_span
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
+from streams.choose.features.texts import open_favourites, take_favourite, take_unique
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
 
@@ -205,12 +209,14 @@ def _extreme(i64, slot, at, tile, tiles, number, kind):
 
 @compiled
 def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_micros, quantity,
-           fields, items, first_item, last_item):
+           fields, items, first_item, last_item, names, own):
     """Take one event into row `slot`.
 
     ops       `Layout.ops`; those of the event's type are first_op to last_op
     quantity  in thousandths; `fields`: hashes of the event's `Layout.where_fields`
     items     hashes; the event's own are items[first_item:last_item]
+    names     of texts: rows as `items`, and from row `own` on the event's `Layout.text_fields`;
+              no rows where no feature takes texts
     """
     for op in range(first_op, last_op):
         field = ops[op, O_FIELD]
@@ -227,6 +233,16 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 _remember_item(i64, slot, at // 8, items[k], event_ms)
                 _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
                                divided(event_ms, tile_ms), items[k])
+        elif kind in (UNIQUE, FAVOURITES):
+            text = ops[op, O_TEXT]
+            if kind == FAVOURITES:
+                open_favourites(i64, slot, at // 8, tiles, divided(event_ms, tile_ms))
+            for row in range(first_item if text < 0 else own + text,
+                             last_item if text < 0 else own + text + 1):
+                if kind == UNIQUE:
+                    take_unique(i64, slot, at // 8, tiles, event_ms, names, row)
+                else:
+                    take_favourite(i64, slot, at // 8, tiles, event_ms, tile_ms, names, row)
         elif kind in (BITS, SPANS):
             tile = divided(event_ms, tile_ms)
             if _open(i64, slot, at // 8, tile, tiles):

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 from streams.choose.triggers.moment import Moment, Person, at_event, values_in
-from streams.playbooks.conditions import holds
 from streams.playbooks.model import Playbook
 
 
@@ -22,9 +21,8 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
     trigger = playbook.trigger
     if not is_due(own, event, person.features.types_of(trigger)) or trigger.when is None:
         return []
-    now = holds(trigger.when, person.feature, person.in_segment)
-    calm = not now and (trigger.rearm is None
-                        or holds(trigger.rearm, person.feature, person.in_segment))
+    now = person.holds(trigger.when)
+    calm = not now and (trigger.rearm is None or person.holds(trigger.rearm))
     if rises(own, now=now, calm=calm):
         return [at_event(playbook, event, items, values=values_in(trigger.when, person))]
     return []

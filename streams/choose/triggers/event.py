@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from streams.choose.triggers.moment import Moment, Person, at_event, values_in
-from streams.playbooks.conditions import holds
 from streams.playbooks.model import Playbook
 
 
@@ -16,6 +15,6 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
         return []
     if trigger.when is None:
         return [at_event(playbook, event, items)]
-    if not holds(trigger.when, person.feature, person.in_segment):
+    if not person.holds(trigger.when):
         return []
     return [at_event(playbook, event, items, values=values_in(trigger.when, person))]

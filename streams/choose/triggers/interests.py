@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from streams.playbooks.conditions import TEXT_COMPARES
 from streams.playbooks.model import Condition, Playbook, Trigger
 
 _NONE: frozenset[str] = frozenset()
@@ -17,8 +18,8 @@ _TRIGGERS_MAX = 4096
 # what is old, the time since something grows by itself. Of other kinds time alone may do either.
 _MOVED_BY_EVENTS = {
     True: {"count", "sum", "rate", "distinct", "decay", "max", "lifetime", "first", "last",
-           "mean_gap"},
-    False: {"since", "min", "lifetime", "first", "last", "mean_gap"}}
+           "mean_gap", "sessions", "session", "rfm"},
+    False: {"since", "min", "lifetime", "first", "last", "mean_gap", "session"}}
 
 
 class Declared(Protocol):
@@ -72,7 +73,8 @@ class Features:
             return _union(self._makes(part, wanted) for part in condition.parts)
         if condition.op == "not":
             return self._makes(condition.parts[0], not wanted)
-        if condition.op == "segment" or condition.compare == "equals":
+        if condition.op == "segment" or condition.compare in (
+                "equals", *TEXT_COMPARES):
             return None
         return self._moves(condition.name,
                            up=(condition.compare in ("at_least", "above")) is wanted)

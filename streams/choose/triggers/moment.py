@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.choose.triggers.interests import UNKNOWN, Features
-from streams.playbooks.conditions import features_in, names_in
+from streams.playbooks.conditions import Known, features_in, holds, names_in
 from streams.playbooks.model import Condition, Playbook
 
 ITEMS_MAX = 5
@@ -41,11 +41,19 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What a trigger may ask about the person, as of one moment; `features`: what is declared."""
+    """What a trigger may ask about the person, as of one moment; `features`: what is declared.
+
+    feature   its number; None: no value, or it is a text
+    texts     its texts, none where it is a number or has no value
+    """
 
     feature: Callable[[str], float | None]
     in_segment: Callable[[str], bool]
     features: Features = UNKNOWN
+    texts: Callable[[str], list[str]] = lambda name: []
+
+    def holds(self, condition: Condition) -> bool:
+        return holds(condition, self.feature, self.in_segment, Known(texts=self.texts))
 
 
 def at_event(playbook: Playbook, event: dict[str, Any], items: tuple[str, ...],
@@ -73,9 +81,10 @@ def objects_of(event: dict[str, Any], per: str, items: tuple[str, ...]) -> tuple
     return objects if 0 < len(objects) <= OBJECTS_MAX else ("",)
 
 
-def values_in(condition: Condition | None, person: Person) -> dict[str, float | bool | None]:
+def values_in(condition: Condition | None, person: Person) -> dict[str, Any]:
     """What `condition` was judged by: every feature's value, every segment's membership."""
     if condition is None:
         return {}
-    return {**{name: person.feature(name) for name in sorted(features_in(condition))},
+    return {**{name: person.texts(name) or person.feature(name)
+               for name in sorted(features_in(condition))},
             **{name: person.in_segment(name) for name in sorted(names_in(condition, "segment"))}}
