@@ -145,7 +145,7 @@ class SignalLogic:
         tables.people.bring(batch.raw, batch.numbers[:, USER], sizes)
         tables.people.reserve(count, int(sizes.sum()))
         seen = kernel.Seen(*state.seen.arrays(self._told.source, 1))
-        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
+        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0, 0)))
         while at < count:
             stopped = self._program.run(at, batch, tables, seen, self._interests,
                                         self._groups[state.partition], results)

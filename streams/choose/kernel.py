@@ -111,13 +111,15 @@ class Seen(NamedTuple):
 
 class Results(NamedTuple):
     """What the kernel tells of each event that it passed: slot (-1: nothing was done with it),
-    segments before and after, and the timer to arm (0: none). `says`: see above."""
+    segments before and after, the timer to arm (0: none), and which windows it lies behind (see
+    `update`). `says`: see above."""
 
     says: npt.NDArray[np.int64]
     slot: npt.NDArray[np.int64]
     before: npt.NDArray[np.int64]
     after: npt.NDArray[np.int64]
     armed_ms: npt.NDArray[np.int64]
+    late: npt.NDArray[np.int64]
 
 
 @compiled
@@ -232,8 +234,9 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     quantity = np.int64(np.floor(b.doubles[n, f.quantity] * 1000.0 + 0.5))
     own = len(b.items) + n * b.texts
     known = _traits(i64, slot, segments.traits)
-    update(person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
-           offset, value, quantity, fields, b.items, b.first[n], b.last[n], b.names, own)
+    results.late[n] = update(
+        person.ops, person.op_starts[t], person.op_starts[t + 1], u8, u16, i64, slot, event_ms,
+        offset, value, quantity, fields, b.items, b.first[n], b.last[n], b.names, own)
     own_groups = group_slots[_row_of(tenants, tenant)]
     if i64[slot, _TENANT] == 0 and len(own_groups):
         gv.i64[own_groups[0], _PEOPLE] += 1

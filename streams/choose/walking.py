@@ -57,14 +57,18 @@ class Walk:
         batch = self._program.batch(records, lines_items)
         interests = self._prepare(batch)
         count, at = len(records), 0
-        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0)))
+        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0, 0)))
         while at < count:
             stopped = self._program.run(at, batch, self._tables, seen, interests,
                                         self._groups, results)
             self._arm_found(results, at, stopped)
-            for n in (np.nonzero(results.says[at:stopped])[0] + at).tolist():
+            told = results.says[at:stopped] | results.late[at:stopped]
+            for n in (np.nonzero(told)[0] + at).tolist():
                 self._out.at(records[n])
-                self._settle(records[n], results, n)
+                if results.late[n]:
+                    self._tell_late(records[n], int(results.late[n]))
+                if results.says[n]:
+                    self._settle(records[n], results, n)
             at = stopped
             if at < count and not batch.usable[at]:
                 self._out.at(records[at])
@@ -124,6 +128,14 @@ class Walk:
             self._out.quarantine("bad_avro", detail=str(fault))
             return
         self._take_watermark(record, mark)
+
+    def _tell_late(self, record: Record, bits: int) -> None:
+        """Say which windows an event came too late for; whatever else is made of it has it."""
+        event = _EVENT.decode(record.value)
+        self._out.refuse("late", "behind_window", tenant=event["tenant"], source=event["source"],
+                         event_id=event["event_id"], profile_id=event["profile_id"],
+                         event_ms=event["event_ms"],
+                         detail=", ".join(self._program.people.late_features(bits)))
 
     def _settle(self, record: Record, results: kernel.Results, n: int) -> None:
         event, slot = _EVENT.decode(record.value), int(results.slot[n])

@@ -119,7 +119,8 @@ class Out:
                detail: str = "", tenant: str = "", source: str = "", event_id: str = "",
                profile_id: str = "", decision_id: str = "", playbook: str = "",
                event_ms: int = 0) -> None:
-        """Record why something did not go on. `outcome`: refused, duplicate, skipped.
+        """Record why something did not go on. `outcome`: refused, duplicate, skipped;
+        late, when it went on without a part of what is made of it.
 
         `subject` tells several refusals of one record apart (a playbook's name, for instance).
         """

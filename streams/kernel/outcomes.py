@@ -63,6 +63,9 @@ REASONS: Final[dict[str, str]] = {
     "item_changed": "a change of an item was passed on to the people of its partition",
     # choose: refused
     "too_many_changes": "more changes of items at once than can wait until their moment is over",
+    # choose: late
+    "behind_window": "older than a window reached back from the person's newest event by then: the "
+                     "features in `detail` leave it out, all else has it",
     # choose: why nothing was said
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",

@@ -47,6 +47,12 @@ ONE, VALUE, QUANTITY, VALUE_SQ, QUANTITY_SQ, DECAY_ONE, DECAY_VALUE, DECAY_QUANT
  READ_DECAY, READ_LIFETIME, READ_SINCE, READ_NUMBER, READ_GAP, READ_RATIO,
  READ_SESSIONS, READ_SESSION, READ_RFM, READ_FAVOURITES, READ_UNIQUE) = range(19)
 
+# What looks at a window, from cells with tiles that an event may lie behind.
+_WINDOWED = frozenset((READ_COUNT, READ_SUM, READ_MEAN, READ_VARIANCE, READ_MIN, READ_MAX,
+                       READ_RATE, READ_DISTINCT, READ_DECAY, READ_SESSIONS, READ_RFM,
+                       READ_FAVOURITES))
+_WITH_TILES = frozenset((RING16, RING, MIN, MAX, DISTINCT, BITS, FAVOURITES))
+LATE_BITS = 62
 EVER_MS = 1 << 60            # the tile of what is kept for ever
 # Per tile; with three tiles, what weighs less than 2**-32 is forgotten.
 DECAY_HALF_LIVES = 16
@@ -93,9 +99,9 @@ class Cell:
 
 
 # Columns of `Layout.ops`: a cell and what is added to it; TEXT: which of `Layout.text_fields`, -1
-# is every item.
+# is every item; LATE: the bit that says an event lies behind its tiles.
 (O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE,
- O_TEXT) = range(10)
+ O_TEXT, O_LATE) = range(11)
 # Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
 # ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
 # is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
@@ -168,15 +174,34 @@ class Layout:
         rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
                  self.where_fields.index(c.where[0]) if c.where else -1,
                  signed_hash(c.where[1]) if c.where else _NOT_TOLD,
-                 self.text_fields.index(c.of) if c.of in self.text_fields else -1)
+                 self.text_fields.index(c.of) if c.of in self.text_fields else -1,
+                 self._late_bit(c))
                 for cells in self._ops_by_type for c in cells]
-        return np.array(rows, np.int64).reshape(len(rows), 10)
+        return np.array(rows, np.int64).reshape(len(rows), 11)
 
     @cached_property
     def reads(self) -> Table:
         """Features in the order of `specs`: how each is read from its cells."""
         whole = [(*row, *[0] * (R_COLUMNS - len(row))) for row in self._reads]
         return np.array(whole, np.int64).reshape(len(whole), R_COLUMNS)
+
+    @cached_property
+    def _windows(self) -> list[int]:
+        """Offsets of the cells that windows are read from, in their order."""
+        asked = {row[column] for row in self.reads.tolist() if row[R_HOW] in _WINDOWED
+                 for column in (R_A, R_B, R_C)}
+        return [c.at for c in self.cells.values() if c.kind in _WITH_TILES and c.at in asked]
+
+    def _late_bit(self, cell: Cell) -> int:
+        return 1 << min(self._windows.index(cell.at), LATE_BITS - 1) if (
+            cell.at in self._windows) else 0
+
+    def late_features(self, bits: int) -> list[str]:
+        """The features whose windows an event lies behind, by what `update` returned of it. Where
+        more than LATE_BITS cells have windows, the last bit stands for the rest of them."""
+        behind = {at for n, at in enumerate(self._windows) if bits >> min(n, LATE_BITS - 1) & 1}
+        return [spec.name for spec, row in zip(self.specs, self.reads.tolist(), strict=True)
+                if row[R_HOW] in _WINDOWED and behind & {row[R_A], row[R_B], row[R_C]}]
 
     def types_of(self, features: Iterable[int]) -> npt.NDArray[np.bool_]:
         """By type, as in `Ops.types` with every other type first: may it change one of them?"""

@@ -121,7 +121,8 @@ def _add_rest(i64, slot, rests_at, rest, times):
 
 @compiled
 def open_favourites(i64, slot, w, room, tile):
-    """Move the counts on so that they hold `tile`, whether or not the event names a text."""
+    """Move the counts on so that they hold `tile`, whether or not the event names a text; False
+    when it lies behind them."""
     head_at, block = w + ENTRY * room, 2 * room
     head = i64[slot, head_at]
     if tile > head:
@@ -130,6 +131,8 @@ def open_favourites(i64, slot, w, room, tile):
             for k in range(block):
                 i64[slot, base + k] = 0
         i64[slot, head_at] = tile
+        return True
+    return tile > head - TEXT_TILES
 
 
 @compiled

@@ -31,6 +31,7 @@ from streams.choose.features.layout import (
     O_FIELD,
     O_HALF_LIFE_MS,
     O_KIND,
+    O_LATE,
     O_TEXT,
     O_TILE_MS,
     O_TILES,
@@ -117,10 +118,11 @@ def _add16(u16, i64, slot, at, tile, tiles):
             u16[slot, first + t % tiles] = 0
         i64[slot, head_at] = tile
     elif tile <= head - tiles:
-        return
+        return False
     where = first + tile - divided(tile, tiles) * tiles
     if u16[slot, where] < TILE16_MAX:
         u16[slot, where] += 1
+    return True
 
 
 @compiled
@@ -184,7 +186,7 @@ def _estimate_item(u8, i64, slot, at, tile, item):
                 u8[slot, base + r] = 0
         i64[slot, head_at] = tile
     elif tile <= head - HLL_TILES:
-        return
+        return False
     register = (first + (tile % HLL_TILES) * HLL_REGISTERS
                 + np.int64(item & uint64(HLL_REGISTERS - 1)))
     rest, rank = item >> uint64(6), 1
@@ -193,24 +195,27 @@ def _estimate_item(u8, i64, slot, at, tile, item):
         rank += 1
     if rank > u8[slot, register]:
         u8[slot, register] = rank
+    return True
 
 
 @compiled
 def _extreme(i64, slot, at, tile, tiles, number, kind):
     """Least or greatest number a tile, kept plus one above its sign so that 0 means none."""
     if not _open(i64, slot, at // 8, tile, tiles):
-        return
+        return False
     where = at // 8 + 1 + tile % tiles
     kept = i64[slot, where]
     shifted = number + 1 if number >= 0 else number
     if kept == 0 or (shifted < kept if kind == MIN else shifted > kept):
         i64[slot, where] = shifted
+    return True
 
 
 @compiled
 def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_micros, quantity,
            fields, items, first_item, last_item, names, own):
-    """Take one event into row `slot`.
+    """Take one event into row `slot`; returns the bits (`Layout.late_features`) of the cells whose
+    tiles it lies behind: these are as they were.
 
     ops       `Layout.ops`; those of the event's type are first_op to last_op
     quantity  in thousandths; `fields`: hashes of the event's `Layout.where_fields`
@@ -218,6 +223,7 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
     names     of texts: rows as `items`, and from row `own` on the event's `Layout.text_fields`;
               no rows where no feature takes texts
     """
+    late = np.int64(0)
     for op in range(first_op, last_op):
         field = ops[op, O_FIELD]
         if field >= 0 and fields[field] != ops[op, O_WHERE]:
@@ -225,18 +231,21 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
         kind, at, tile_ms, tiles = (ops[op, O_KIND], ops[op, O_AT], ops[op, O_TILE_MS],
                                     ops[op, O_TILES])
         if kind == RING16:
-            _add16(u16, i64, slot, at, divided(event_ms, tile_ms), tiles)
+            if not _add16(u16, i64, slot, at, divided(event_ms, tile_ms), tiles):
+                late |= ops[op, O_LATE]
         elif kind == TIMES:
             _times(i64, slot, at // 8, event_ms)
         elif kind == DISTINCT:
             for k in range(first_item, last_item):
                 _remember_item(i64, slot, at // 8, items[k], event_ms)
-                _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
-                               divided(event_ms, tile_ms), items[k])
+                if not _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
+                                      divided(event_ms, tile_ms), items[k]):
+                    late |= ops[op, O_LATE]
         elif kind in (UNIQUE, FAVOURITES):
             text = ops[op, O_TEXT]
-            if kind == FAVOURITES:
-                open_favourites(i64, slot, at // 8, tiles, divided(event_ms, tile_ms))
+            if kind == FAVOURITES and not open_favourites(i64, slot, at // 8, tiles,
+                                                          divided(event_ms, tile_ms)):
+                late |= ops[op, O_LATE]
             for row in range(first_item if text < 0 else own + text,
                              last_item if text < 0 else own + text + 1):
                 if kind == UNIQUE:
@@ -249,6 +258,8 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 where, within = at // 8 + 1 + tile % tiles, event_ms - tile * tile_ms
                 i64[slot, where] = (with_slot(i64[slot, where], within, tile_ms) if kind == BITS
                                     else with_span(i64[slot, where], within))
+            else:
+                late |= ops[op, O_LATE]
         else:
             amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
                              ops[op, O_HALF_LIFE_MS], ops[op, O_UNITS])
@@ -257,11 +268,15 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 if _open(i64, slot, at // 8, tile, tiles):
                     where = at // 8 + 1 + tile - divided(tile, tiles) * tiles
                     i64[slot, where] = _plus(i64[slot, where], amount)
+                else:
+                    late |= ops[op, O_LATE]
             elif kind in (MIN, MAX):
-                _extreme(i64, slot, at, divided(event_ms, tile_ms), tiles, amount, kind)
+                if not _extreme(i64, slot, at, divided(event_ms, tile_ms), tiles, amount, kind):
+                    late |= ops[op, O_LATE]
             elif kind in (FIRST, LAST):
                 _keep_number(i64, slot, at // 8, event_ms, offset, amount, kind == LAST)
             elif kind == TRAIT and fields[tiles] != ops[op, O_WHERE]:
                 # Events carry what was known when they were admitted: the last in the log knows
                 # most, whatever its own time.
                 i64[slot, at // 8] = fields[tiles]
+    return late
