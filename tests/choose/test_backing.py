@@ -277,7 +277,7 @@ def test_the_writer_is_told_what_is_a_guess() -> None:
         return {"value": 0.0, "age_ms": 1, "back_off": {"used": used, "level": level}}
     features = {"spend_30d": part(300.0, "segment"), "views_7d": part(5.2, "global"),
                 "orders": part(3.0, "profile"), "odd": {"value": 1, "back_off": "no"}}
-    assert signals_of(orjson.dumps(features).decode()) == (
+    assert signals_of(orjson.dumps(features).decode(), lambda text: False) == (
         ("odd", "once"), ("orders", "a few"),
         ("spend_30d", "high (a guess: usual in their segment)"),
         ("views_7d", "several (a guess: usual for customers)"))
