@@ -76,7 +76,7 @@ sampled AS (   -- the same decisions each time, whatever the order they landed i
 heard AS (   -- a replay repeats an origin, a producer an id: neither is heard twice
     SELECT tenant, profile_id, toInt64(_partition) AS in_partition, toInt64(_offset) AS at_offset,
            event_type, event_ms, value_micros, toInt64(floor(quantity * 1000 + 0.5)) AS thousandths,
-           item_id, category, source, currency, country,
+           item_id, category, source, currency, country, properties_json,
            if(lines_json = '', if(item_id = '', [], [item_id]), arrayMap(line -> line.1,
                JSONExtract(lines_json, 'Array(Tuple(String, Float64, Int64))'))) AS items,
            bitAnd(purposes, 2) != 0 AND NOT has(groupArray(event_id) OVER (

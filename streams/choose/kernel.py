@@ -69,6 +69,7 @@ class Batch(NamedTuple):
     last: npt.NDArray[np.int64]
     names: npt.NDArray[np.int64]            # of items; behind them `texts` rows per event
     texts: int                              # `Layout.text_fields`
+    told: npt.NDArray[np.int64]             # what features ask of properties, see `Properties`
 
 
 class Program(NamedTuple):
@@ -229,6 +230,8 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
     tenant = hash64(raw, numbers[n, f.tenant], sizes[n, f.tenant])
     for k in range(len(where_columns)):
         fields[k] = np.int64(hash64(raw, numbers[n, where_columns[k]], sizes[n, where_columns[k]]))
+    for k in range(b.told.shape[1]):
+        fields[len(where_columns) + k] = b.told[n, k]
     t, event_ms, value = (type_of(person.types, event_type), numbers[n, f.event_ms],
                           numbers[n, f.value_micros])
     quantity = np.int64(np.floor(b.doubles[n, f.quantity] * 1000.0 + 0.5))

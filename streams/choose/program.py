@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +15,10 @@ from streams.choose import kernel
 from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.names import NAME_WORDS, name_column, name_of
+from streams.choose.features.properties import Properties
 from streams.choose.features.reading import NO_AGE, read, read_all
 from streams.choose.features.rules import compile_rules
-from streams.choose.features.spec import FILTERS, FeatureSpec
+from streams.choose.features.spec import FILTERS, PROPERTY, FeatureSpec
 from streams.choose.features.telling import texts_of
 from streams.choose.segments import SegmentSpec, meaning_of
 from streams.choose.tables import Tables, group_key
@@ -31,6 +32,7 @@ from streams.playbooks.model import Condition
 
 _EVENT = contract(pipeline.ADMITTED)
 _INTERESTS_MAX = 64
+_NOTHING_TOLD = np.zeros((0, 0), np.int64)
 _NO_NAMES = np.zeros((0, NAME_WORDS), np.int64)
 Items = Callable[[str], tuple[str, ...]]
 Told = tuple[str, str, Condition | None]          # tenant, event type, what must hold
@@ -50,9 +52,10 @@ class Program:
         traits = tuple(sorted(set().union(*(names_in(s.rule, "trait") for s in segments))))
         filters = {s.where[0] for s in features if s.where}.union(traits)
         asked = tuple(name for name in (*FILTERS, "locale", "timezone") if name in filters)
-        self.people = Layout(features, recent_ids=recent_ids, where_fields=asked, segments=tuple(
+        where = (*asked, *sorted(name for name in filters if name.startswith(PROPERTY)))
+        self.people = Layout(features, recent_ids=recent_ids, where_fields=where, segments=tuple(
             (spec.name, meaning_of(spec, features)) for spec in segments), traits=traits)
-        self.groups = Layout(features, wide=True, recent_ids=0, where_fields=asked)
+        self.groups = Layout(features, wide=True, recent_ids=0, where_fields=where)
         self.segments = tuple(spec.name for spec in segments)
         # Everybody, and the segments; without any of these nobody asks for groups.
         self.group_names = ("", *self.segments) if segments else ()
@@ -72,10 +75,13 @@ class Program:
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
-        self._where_hashes = np.zeros(len(asked), np.int64)
+        self._properties = Properties(self.people)
+        self._where_hashes = np.zeros(len(asked) + self._properties.width, np.int64)
+        self._properties_at = at["properties_json"]
         self._item, self._lines = at["item_id"], at["lines_json"]
         self._of_texts = [f for f, spec in enumerate(features) if spec.value_is != "number"]
-        self._texts = [at[name] for name in self.people.text_fields]
+        self._texts = [(k, at[name]) for k, name in enumerate(self.people.text_fields)
+                       if name in at]
         self._where = np.array([at[name] for name in asked], np.int64)
 
     def tables(self, room: Room | None = None) -> Tables:
@@ -93,10 +99,15 @@ class Program:
         for n in np.nonzero(usable & ~columns.plain)[0].tolist():
             usable[n] = _is_readable(values[n])
         items, first, last, of_lines = self._items(columns, usable, items_of)
+        names, told = self._names(columns, usable, of_lines), _NOTHING_TOLD
+        if self._properties.are_asked:
+            told, texts = self._properties.read(len(usable), self._stored(columns, usable))
+            for n, k, name in texts:
+                names[len(items) + n * len(self.people.text_fields) + k] = name
         return kernel.Batch(
             columns.raw, columns.numbers, columns.numbers.view(np.float64), columns.sizes, usable,
             np.array(offsets, np.int64), items, first, last,
-            self._names(columns, usable, of_lines), len(self._texts))
+            names, len(self.people.text_fields), told)
 
     def _items(self, columns: Columns, usable: npt.NDArray[np.bool_], items_of: Items,
                ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64],
@@ -118,7 +129,7 @@ class Program:
     def _names(self, columns: Columns, usable: npt.NDArray[np.bool_],
                of_lines: Sequence[str]) -> npt.NDArray[np.int64]:
         """The texts that features take: of every item, and of every event's text fields."""
-        count, step = len(usable), len(self._texts)
+        count, step = len(usable), len(self.people.text_fields)
         if not (step or self.people.takes_items):
             return _NO_NAMES
         items = count + len(of_lines)
@@ -128,10 +139,18 @@ class Program:
                         1)
             names[count:items] = np.array([name_of(item) for item in of_lines],
                                           np.int64).reshape(len(of_lines), NAME_WORDS)
-        for n, field in enumerate(self._texts):
+        for k, field in self._texts:
             name_column(columns.raw, columns.numbers, columns.sizes, usable, field, names,
-                        items + n, step)
+                        items + k, step)
         return names
+
+    def _stored(self, columns: Columns, usable: npt.NDArray[np.bool_],
+                ) -> Iterator[tuple[int, bytes]]:
+        """The properties of the events that carry any."""
+        field = self._properties_at
+        for n in np.nonzero(usable & (columns.sizes[:, field] > 0))[0].tolist():
+            at, size = columns.numbers[n, field], columns.sizes[n, field]
+            yield n, columns.raw[at:at + size].tobytes()
 
     def run(self, start: int, batch: kernel.Batch, tables: Tables, seen: kernel.Seen,
             interests: kernel.Interests, groups: GroupSlots,

@@ -52,6 +52,7 @@ class Landed:
             "source": "app", "event_type": heard.event_type, "event_ms": heard.event_ms,
             "value_micros": round(heard.value * 1_000_000), "quantity": heard.quantity,
             "item_id": "" if as_lines else heard.item, "category": heard.category,
+            "properties_json": heard.properties,
             "lines_json": json.dumps([[heard.item, 1.0, 5]]) if as_lines else "",
             "purposes": 15, "origin_partition": 0, "origin_offset": self.at(person, number),
             "origin_sequence": 0, "_topic_id": "t", "_partition": person % 2,

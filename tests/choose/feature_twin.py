@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from streams.choose.features.layout import (
     Layout,
 )
 from streams.choose.features.names import name_of
+from streams.choose.features.properties import Properties
 from streams.choose.features.reading import NO_AGE, read
 from streams.choose.features.spec import FILTERS, SESSION_TILES, FeatureSpec, tile_ms_of
 from streams.choose.features.telling import texts_of
@@ -37,13 +39,22 @@ class Heard:
     quantity: float = 1.0
     item: str = ""
     category: str = ""
+    properties: str = ""
+
+    def told(self, field: str) -> Any:
+        """A field of the event, or a property of it."""
+        if field.startswith("property."):
+            return json.loads(self.properties or "{}").get(field.removeprefix("property."))
+        return getattr(self, {"item_id": "item"}.get(field, field))
 
 
 class Fast:
     """The real thing: one row, updated by the compiled code."""
 
     def __init__(self, specs: tuple[FeatureSpec, ...], *, wide: bool = False) -> None:
-        self.layout = Layout(specs, where_fields=FILTERS, wide=wide)
+        asked = {spec.where[0] for spec in specs if spec.where} - {*FILTERS}
+        self.layout = Layout(specs, where_fields=(*FILTERS, *sorted(asked)), wide=wide)
+        self.properties = Properties(self.layout)
         self.rows = Rows(row_bytes=self.layout.row_bytes, layout=self.layout.id)
         self.slot = self.rows.slot(b"p")
 
@@ -51,11 +62,14 @@ class Fast:
         v, layout = self.rows.views, self.layout
         for e in events:
             t = type_of(layout.types, np.uint64(hash_of(e.event_type)))
-            fields = np.zeros(len(FILTERS), np.int64)
+            told, named = self.properties.read(1, [(0, e.properties.encode())])
+            fields = np.concatenate([np.zeros(len(FILTERS), np.int64), told[0]])
             fields[FILTERS.index("category")] = signed_hash(e.category)
             items = np.array([hash_of(e.item)], np.uint64)
-            texts = [e.item, *(getattr(e, name) for name in layout.text_fields)]
+            texts = [e.item, *(getattr(e, name, "") for name in layout.text_fields)]
             names = np.array([name_of(text) for text in texts], np.int64)
+            for _, k, name in named:
+                names[1 + k] = name
             update(layout.ops, layout.op_starts[t], layout.op_starts[t + 1], v.u8, v.u16, v.i64,
                    self.slot, e.event_ms, e.offset, round(e.value * 1_000_000),
                    round(e.quantity * 1000), fields, items, 0, int(bool(e.item)),
@@ -98,7 +112,21 @@ def obvious(spec: FeatureSpec, history: list[Heard], at_ms: int,
 
 def _own(spec: FeatureSpec, history: list[Heard]) -> list[Heard]:
     return [e for e in history if spec.matches(e.event_type)
-            and (not spec.where or getattr(e, spec.where[0]) == spec.where[1])]
+            and (not spec.where or _text(e, spec.where[0]) == spec.where[1])
+            and (not spec.number or _number(e, spec.number) is not None)]
+
+
+def _text(e: Heard, field: str) -> str:
+    value = e.told(field)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _number(e: Heard, source: str) -> Any:
+    value = e.told(source)
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e12
+    return value if is_one else None
 
 
 def _is_stale(spec: FeatureSpec, own: list[Heard], at_ms: int) -> bool:
@@ -117,8 +145,8 @@ def _inside(spec: FeatureSpec, own: list[Heard], at_ms: int) -> list[Heard]:
             and now - tiles < e.event_ms // tile]
 
 
-def _numbers(spec: FeatureSpec, events: list[Heard]) -> list[float]:
-    return [getattr(e, spec.of[0]) for e in events]
+def _numbers(spec: FeatureSpec, events: list[Heard]) -> list[Any]:
+    return [_number(e, spec.of[0]) for e in events]
 
 
 def _count(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
@@ -164,13 +192,13 @@ def _decay(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
     newest = max((e.event_ms // tile for e in own), default=0)
     now = at_ms // tile
     kept = [e for e in own if max(newest, now) - DECAY_TILES < e.event_ms // tile <= now]
-    return sum((getattr(e, spec.of[0]) if spec.of else 1.0)
+    return sum((_number(e, spec.of[0]) if spec.of else 1.0)
                * 2.0 ** ((e.event_ms - at_ms) / spec.half_life_ms) for e in kept)
 
 
 def _edge(own: list[Heard], spec: FeatureSpec, *, last: bool) -> float | None:
     ranked = sorted(own, key=lambda e: (e.event_ms, e.offset))
-    return float(getattr(ranked[-1 if last else 0], spec.of[0])) if ranked else None
+    return float(_number(ranked[-1 if last else 0], spec.of[0])) if ranked else None
 
 
 def _gap(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
@@ -216,7 +244,7 @@ def _rfm(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float | None:
 
 
 def _texts(spec: FeatureSpec, e: Heard) -> list[str]:
-    text = e.item if spec.of == ("item_id",) else getattr(e, spec.of[0])
+    text = _text(e, spec.of[0])
     return [text] if text else []
 
 

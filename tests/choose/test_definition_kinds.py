@@ -30,6 +30,14 @@ def test_what_is_declared_is_what_is_kept(tmp_path: Path) -> None:
     assert (stay.of, stay.gap_ms) == (("length",), 30 * MINUTE_MS)
 
 
+def test_properties_are_numbers_and_texts(tmp_path: Path) -> None:
+    body = "event: view, kind: {kind}, of: property.tip-1, where: {{property.size: XL}}"
+    total, first = (load(folder(tmp_path, body.format(kind=kind))).features[1]
+                    for kind in ("sum, window: 30d", "most_frequent, window: 30d"))
+    assert (total.number, total.where) == ("property.tip-1", ("property.size", "XL"))
+    assert (first.number, first.of) == ("", ("property.tip-1",))
+
+
 def test_texts_say_of_what_and_how_many(tmp_path: Path) -> None:
     body = "event: view, kind: {kind}, of: category, window: 30d"
     made = [load(folder(tmp_path, body.format(kind=kind))).features[1]
@@ -66,6 +74,14 @@ def test_a_ratio_is_of_numbers_and_rows_have_an_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("body", "said", "remedy"), [
+    ("event: view, kind: count, window: 7d, where: {}", "where has 0 fields", "exactly one"),
+    ("event: view, kind: count, window: 7d, where: {category: a, country: DE}",
+     "where has 2 fields", "exactly one"),
+    ("event: view, kind: count, window: 7d, where: {size: XL}", "where.size' is not a field",
+     "property.NAME"),
+    ("event: view, kind: count, window: 7d, where: {property.size: 42}", "is a number", "quotes"),
+    ("event: view, kind: sum, window: 7d, of: property.a b", "is not a name like", "property.size"),
+    ("event: view, kind: distinct, window: 7d, of: property.a", "takes no 'of'", "leave it out"),
     ("event: view, kind: top_k, of: value, window: 7d", "of' does not go with a top_k", "category"),
     ("event: view, kind: unique_list, window: 7d", "of' does not go with a unique_list", "item_id"),
     ("event: view, kind: top_k, of: category, window: 7d, most: 6", "at most 5 texts", "most: 5"),

@@ -110,7 +110,9 @@ def test_the_sql_agrees_with_the_row_and_estimates_are_within_their_error(ask: A
     assert drift.drifted(found) == []
     assert {told["compared"] for told in found.values()} == {180}
     assert 10 < found["items_7d"]["estimated"] < 120
-    assert all(told["estimated_off"] <= told["estimated"] / 50 for told in found.values())
+    # Of moments long past a row may have no name left that was known then.
+    assert all(told["estimated_off"] <= told["estimated"] / (10 if name == "top_items" else 50)
+               for name, told in found.items())
 
 
 @pytest.mark.integration

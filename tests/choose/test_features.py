@@ -41,6 +41,15 @@ SPECS = (
     FeatureSpec("top_items", "*", "top_k", 4 * DAY_MS, of=("item_id",), most=3),
     FeatureSpec("last_items", "*", "unique_list", 2 * DAY_MS, of=("item_id",), most=5),
     FeatureSpec("last_types", "purchase", "unique_list", 30 * DAY_MS, of=("category",), most=2),
+    FeatureSpec("big", "view", "count", 30 * DAY_MS, where=("property.size", "XL")),
+    FeatureSpec("gifts", "*", "lifetime", where=("property.gift", "true")),
+    FeatureSpec("tips", "purchase", "sum", 30 * DAY_MS, of=("property.tip",)),
+    FeatureSpec("mean_tip", "*", "mean", 7 * DAY_MS, of=("property.tip",)),
+    FeatureSpec("tip_spread", "*", "variance", 30 * DAY_MS, of=("property.tip",)),
+    FeatureSpec("least_tip", "*", "min", 30 * DAY_MS, of=("property.tip",),
+                where=("property.size", "XL")),
+    FeatureSpec("last_tip", "purchase", "last", of=("property.tip",), where=("category", "hats")),
+    FeatureSpec("size", "*", "most_frequent", 7 * DAY_MS, of=("property.size",), most=1),
     FeatureSpec("visits_7d", "*", "sessions", 7 * DAY_MS, gap_ms=HOUR_MS),
     FeatureSpec("visits_1h", "view", "sessions", HOUR_MS, gap_ms=90_001),
     FeatureSpec("stay", "*", "session", gap_ms=4 * HOUR_MS, of=("length",)),
@@ -52,6 +61,9 @@ SPECS = (
         (100_000_000, 400_000_000, 900_000_000, 1_500_000_000))),
     FeatureSpec("per_order", "purchase", "ratio", of=("spend_30d", "orders")),
 )
+PROPERTIES = ("", '{"size":"XL"}', '{"size":"XL","tip":2.25}', '{"size":42,"tip":-1}',
+              '{"gift":true,"tip":"3"}', '{"gift":false,"tip":true,"size":null}',
+              '{"size":"M","tip":1e13,"gift":"true"}', '{"size":{"a":1},"tip":0.75}')
 BY_NAME = {spec.name: spec for spec in SPECS}
 
 
@@ -60,7 +72,8 @@ def history(seed: int, count: int = 120, items: int = 12) -> list[Heard]:
     return [Heard(offset, dice.choice(["view", "purchase", "search"]),
                   START + dice.randrange(20 * DAY_MS), dice.randrange(-20, 500) / 4,
                   dice.randrange(1, 40) / 8, f"i{dice.randrange(items)}",
-                  dice.choice(["shoes", "hats", ""])) for offset in range(count)]
+                  dice.choice(["shoes", "hats", ""]), dice.choice(PROPERTIES))
+            for offset in range(count)]
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -99,7 +112,8 @@ def test_a_person_without_events_has_zeros_for_counts_and_nothing_for_the_rest()
     none = {s.name for s in SPECS if row.value(s.name, START) is None}
     assert none == {"basket", "spread", "units_spread", "cheapest", "dearest", "since",
                     "first_spend", "last_spend", "gap", "stay", "steps", "cart", "units", "rfm",
-                    "favourite", "top_items", "last_items", "last_types", "per_order"}
+                    "favourite", "top_items", "last_items", "mean_tip", "tip_spread", "least_tip",
+                    "last_tip", "size", "last_types", "per_order"}
     assert all(row.value(s.name, START) == 0.0 for s in SPECS if s.name not in none)
     assert row.age("views_1h", START) is None
 

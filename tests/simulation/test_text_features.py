@@ -22,10 +22,15 @@ from streams.playbooks.model import Trigger
 
 EVENT = contract("events.admitted")
 CATEGORIES = ("shoes", "hats", "Überraschungen für die ganze Familie, groß", "")
+PROPERTIES = ("", '{"tip":1.5,"brand":"acme"}', '{"colour":"red"}', '{"tip":"2"}', '{"tip":4}')
 FEATURES = (
     FeatureSpec("favourite", "*", "most_frequent", 30 * DAY_MS, of=("category",), most=1),
     FeatureSpec("top_items", "product_view", "top_k", 7 * DAY_MS, of=("item_id",), most=2),
     FeatureSpec("last_items", "*", "unique_list", 3 * DAY_MS, of=("item_id",), most=3),
+    FeatureSpec("brand", "*", "unique_list", 30 * DAY_MS, of=("property.brand",), most=1),
+    FeatureSpec("tips", "purchase", "sum", 30 * DAY_MS, of=("property.tip",)),
+    FeatureSpec("red", "*", "lifetime", where=("property.colour", "red")),
+    FeatureSpec("hats", "*", "lifetime", where=("category", "hats")),
     FeatureSpec("visits", "*", "sessions", 7 * DAY_MS, gap_ms=HOUR_MS),
     FeatureSpec("steps", "*", "session", gap_ms=HOUR_MS, of=("events",)),
     FeatureSpec("grades", "purchase", "rfm", 30 * DAY_MS, of=("value",), cuts=(
@@ -52,7 +57,8 @@ def told(seed: int) -> Broker:
             lines = [["i1", 1.0, 5], [f"i{number % 7}", 2.0, 3], ["i1", 1.0, 5]]
             event["lines_json"] = (orjson.dumps(lines).decode()
                                    if event["event_type"] == "purchase" and number % 2 else "")
-            log[n] = key, EVENT.encode({**event, "category": CATEGORIES[number * 7 % 4]})
+            log[n] = key, EVENT.encode({**event, "category": CATEGORIES[number * 7 % 4],
+                                        "properties_json": PROPERTIES[number % 5]})
     return broker
 
 
@@ -118,6 +124,16 @@ def test_decisions_tell_the_texts_that_a_count_over_the_log_tells(seed: int) -> 
                 items = ([line[0] for line in orjson.loads(event["lines_json"])]
                          if event["lines_json"] else [event["item_id"]])
                 newest.update(dict.fromkeys(items, event["event_ms"]))
+        own = [event for event in events.values()
+               if event["profile_id"] == each["profile_id"] and event["event_ms"] <= at_ms]
+        told_of = [(e, orjson.loads(e["properties_json"] or "{}")) for e in own]
+        assert features["hats"]["value"] == sum(e["category"] == "hats" for e in own)
+        assert features["red"]["value"] == sum(p.get("colour") == "red" for _, p in told_of)
+        day, tip = at_ms // DAY_MS, {1.5: 1.5, 4: 4.0}
+        assert features["tips"]["value"] == sum(
+            tip.get(p.get("tip"), 0.0) for e, p in told_of
+            if e["event_type"] == "purchase" and day - 31 < e["event_ms"] // DAY_MS)
+        assert features["brand"]["value"] in (None, ["acme"])
         kept = sorted(newest, key=lambda item: (-newest[item], item))[:3]
         inside = [item for item in kept if newest[item] > at_ms - 3 * DAY_MS]
         assert features["last_items"] == {"value": inside or None, "of": "item_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -39,6 +40,29 @@ class Whole:
 
 
 _SOURCES = (*spec.OF_SESSION, *spec.FILTERS)
+_PROPERTY = Text("a name like property.size", r"property\.[A-Za-z0-9_-]{1,60}", 1, 69)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """One field of the event and the text that it must be."""
+
+    def schema(self) -> dict[str, Any]:
+        text = {"type": "string", "minLength": 1, "maxLength": 200}
+        return {"type": "object", "minProperties": 1, "maxProperties": 1,
+                "additionalProperties": False, "properties": dict.fromkeys(spec.FILTERS, text),
+                "patternProperties": {f"^{_PROPERTY.pattern}$": text}}
+
+    def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
+        asked = spot.mapping or {}
+        if len(asked) != 1:
+            yield Fault(spot.line, f"{where} has {len(asked)} fields", "write exactly one, like "
+                        "{category: shoes}")
+        for name, text in asked.items():
+            if name not in spec.FILTERS and not re.fullmatch(_PROPERTY.pattern, name):
+                yield Fault(spot.key_lines[name], f"'{where}.{name}' is not a field",
+                            f"write one of {', '.join(spec.FILTERS)} or property.NAME")
+            yield from Text("a text in quotes", "", 1, 200).faults(text, f"{where}.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +71,15 @@ class Source:
     features."""
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(_SOURCES)},
+        return {"anyOf": [{"enum": list(_SOURCES)}, _PROPERTY.schema(),
                           {"type": "array", "items": {"type": "string"}, "minItems": 2,
                            "maxItems": 2}]}
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         if spot.sequence is not None:
             yield from ListOf(_NAME, 2, 2).faults(spot, where)
+        elif isinstance(spot.value, str) and spot.value.startswith(spec.PROPERTY):
+            yield from _PROPERTY.faults(spot, where)
         else:
             yield from Choice(_SOURCES).faults(spot, where)
 
@@ -76,9 +102,6 @@ _CUTS = {key: Key(ListOf(part, spec.CUTS, spec.CUTS), says) for key, part, says 
     ("recency", Span(1000, spec.WINDOW_MS_MAX), "of rfm: newer than the first is graded 5"),
     ("frequency", Whole(1, 10**6), "of rfm: as many events as the last are graded 5"),
     ("money", Number(0, 1e9), "of rfm: as much as the last is graded 5"))}
-_WHERE = Fields({name: Key(Text("a text", "", 1, 200), f"the event's {name} must be this text")
-                 for name in spec.FILTERS})
-
 FEATURE = Fields({
     "event": Key(_EVENT, "the event type it is made of, or '*'"),
     "kind": Key(Choice(tuple(sorted(spec.KINDS))), "what is kept", required=True),
@@ -89,7 +112,7 @@ FEATURE = Fields({
     "gap": Key(Span(spec.GAP_MS_MIN, spec.GAP_MS_MAX), "a pause of this length ends a session"),
     "most": Key(Whole(1, max(spec.LISTED_MAX.values())), "how many texts a list has; default 3"),
     **_CUTS,
-    "where": Key(_WHERE, "what the event must say"),
+    "where": Key(Where(), "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
     "back_off": Key(Fields({"below": Key(Whole(1, spec.BACK_OFF_MAX),
                                          "own events that are enough", required=True)}),
@@ -182,10 +205,12 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
     if found.kind in spec.OF_NUMBER and len(found.of) != 1:
         yield Fault(line, f"{where}: a {found.kind} is of a number",
                     f"write of: {' or '.join(spec.SOURCES)}")
-    if found.kind == "session" and (len(found.of) != 1 or found.of[0] not in spec.OF_SESSION):
+    if found.kind == "session" and (len(found.of) != 1 or (not found.number
+                                    and found.of[0] not in spec.OF_SESSION)):
         yield _lacks_of(where, line, "a session", spec.OF_SESSION)
     yield from _text_faults(where, line, body, found)
-    if found.kind in spec.OF_NUMBER | {"decay"} and not {*found.of} <= {*spec.SOURCES}:
+    if found.kind in spec.OF_NUMBER | {"decay"} and not found.number and (
+            not {*found.of} <= {*spec.SOURCES}):
         yield Fault(line, f"{where}: a {found.kind} is not of {found.of[0]}",
                     f"write of: {' or '.join(spec.SOURCES)}")
     if found.window_ms and found.gap_ms and found.window_ms > spec.WINDOW_GAPS_MAX * found.gap_ms:
@@ -204,10 +229,10 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
 def size_faults(bodies: Mapping[str, Spot], found: Sequence[spec.FeatureSpec],
                 ) -> Iterable[Fault]:
     """That a person's row has room for all of them."""
-    taken = Layout(tuple(found), where_fields=spec.FILTERS).row_bytes
+    taken = Layout(tuple(found)).row_bytes
     if taken <= ROW_BYTES_MAX:
         return
-    alone = {each.name: Layout((each,), where_fields=spec.FILTERS, recent_ids=0).row_bytes
+    alone = {each.name: Layout((each,), recent_ids=0).row_bytes
              for each in found if each.kind != "ratio"}
     name = max(alone, key=alone.__getitem__)
     yield Fault(bodies[name].line, f"features.{name}: all features together take {taken:,} bytes "
@@ -222,7 +247,8 @@ def _lacks_of(where: str, line: int, kind: str, sources: Sequence[str]) -> Fault
 
 def _text_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> Iterable[Fault]:
     """That a kind that is made of texts says which, and only a list how many."""
-    if found.kind in spec.OF_TEXTS and (len(found.of) != 1 or found.of[0] not in spec.FILTERS):
+    if found.kind in spec.OF_TEXTS and (len(found.of) != 1 or not (
+            found.of[0] in spec.FILTERS or found.of[0].startswith(spec.PROPERTY))):
         yield _lacks_of(where, line, f"a {found.kind}", spec.FILTERS)
     most = spec.LISTED_MAX.get(found.kind, 0)
     if "most" in cast(dict[str, Any], body.plain()) and not most:

@@ -29,6 +29,7 @@ from streams.choose.features.spec import (
     EXACT_DISTINCT_MAX,
     FILTERS,
     OF_TEXTS,
+    PROPERTY,
     SESSION_TILES,
     FeatureSpec,
 )
@@ -96,12 +97,14 @@ class Cell:
     at: int
     size: int
     of: str = ""
+    number: str = ""
 
 
 # Columns of `Layout.ops`: a cell and what is added to it; TEXT: which of `Layout.text_fields`, -1
-# is every item; LATE: the bit that says an event lies behind its tiles.
+# is every item; LATE: the bit that says an event lies behind its tiles; NUMBER: the field whose
+# number it is made of, ALSO: the one that says (1) whether it is told. -1: none.
 (O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE,
- O_TEXT, O_LATE) = range(11)
+ O_TEXT, O_LATE, O_ALSO, O_NUMBER) = range(13)
 # Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
 # ratio the features), TIMES that of first, last and number of the events it is made of, WIDTH16
 # is 1 when ring A has 16-bit tiles, SCALE the units per 1 of what is added up.
@@ -132,7 +135,9 @@ class Layout:
         self.where_fields = where_fields
         of_texts = {spec.of[0] for spec in specs if spec.kind in OF_TEXTS}
         self.takes_items = "item_id" in of_texts
-        self.text_fields = tuple(name for name in FILTERS if name in of_texts - {"item_id"})
+        self.text_fields = (*(name for name in FILTERS if name in of_texts - {"item_id"}),
+                            *sorted(name for name in of_texts if name.startswith(PROPERTY)))
+        self.numbers = tuple(sorted({spec.number for spec in specs} - {""}))
         self.recent_at = 8 * HEADER_WORDS
         self._end = self.recent_at + 8 * recent_ids
         self.cells: dict[str, Cell] = {}
@@ -172,12 +177,25 @@ class Layout:
     def ops(self) -> Table:
         """Cells as a table, by event type; a cell of any event stands with every type."""
         rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
-                 self.where_fields.index(c.where[0]) if c.where else -1,
-                 signed_hash(c.where[1]) if c.where else _NOT_TOLD,
-                 self.text_fields.index(c.of) if c.of in self.text_fields else -1,
-                 self._late_bit(c))
+                 *self._asks(c), self.text_fields.index(c.of) if c.of in self.text_fields else -1,
+                 self._late_bit(c), *self._takes(c))
                 for cells in self._ops_by_type for c in cells]
-        return np.array(rows, np.int64).reshape(len(rows), 11)
+        return np.array(rows, np.int64).reshape(len(rows), 13)
+
+    def _asks(self, cell: Cell) -> tuple[int, int]:
+        """(field, what it must be) of the events that a cell hears."""
+        if cell.where:
+            return self.where_fields.index(cell.where[0]), signed_hash(cell.where[1])
+        return (self._told_at(cell), 1) if cell.number else (-1, _NOT_TOLD)
+
+    def _takes(self, cell: Cell) -> tuple[int, int]:
+        """(field that must be 1 beside `_asks`, field of the number)."""
+        if not cell.number:
+            return -1, -1
+        return self._told_at(cell) if cell.where else -1, self._told_at(cell) + 1
+
+    def _told_at(self, cell: Cell) -> int:
+        return len(self.where_fields) + 2 * self.numbers.index(cell.number)
 
     @cached_property
     def reads(self) -> Table:
@@ -221,12 +239,13 @@ class Layout:
         where = orjson.dumps(spec.where).decode() if spec.where else ""     # always one line
         units = self._decay_units if adds == DECAY_ONE else 0
         signature = (f"{kind}/{adds} {spec.event}{where} tile={tile_ms} tiles={tiles} "
-                     f"half={half_life_ms} units={units} for={whose}")
+                     f"half={half_life_ms} units={units} for={whose}"
+                     + f" number={spec.number}" * bool(spec.number))
         found = self.cells.get(signature)
         if found is None:
             size = _size(kind, tiles)
             found = Cell(signature, kind, adds, spec.event, spec.where, tile_ms, tiles,
-                         half_life_ms, self._end, size, of)
+                         half_life_ms, self._end, size, of, spec.number)
             self._end += size
             self.cells[signature] = found
         return found
@@ -246,7 +265,7 @@ class Layout:
             return (READ_RATIO, a, b, 0, 0, 0, 0, 0, 1, 0, 0, spec.max_age_ms)
         times = self._cell(TIMES, ONE, spec)
         how, main, second, third = self._cells_of(spec, times)
-        scale = SESSION_SCALE.get(spec.of[0], 1) if spec.of else 1
+        scale = scale_of(spec.of[0]) if spec.of else 1
         if how == READ_DECAY and not spec.of:
             scale = self._decay_units
         return (how, main.at, second.at, third.at, times.at, int(main.kind == RING16), main.tile_ms,
@@ -254,7 +273,8 @@ class Layout:
                 *(cut for cuts in spec.cuts or ((spec.most,),) for cut in cuts))
 
     def _cells_of(self, spec: FeatureSpec, times: Cell) -> tuple[int, Cell, Cell, Cell]:
-        of = spec.of[0] if spec.of else ""
+        # A property's number takes the place of the event's value.
+        of = "value" if spec.number else spec.of[0] if spec.of else ""
         if spec.kind in ("lifetime", "since", "mean_gap"):
             how = {"lifetime": READ_LIFETIME, "since": READ_SINCE, "mean_gap": READ_GAP}[spec.kind]
             return how, times, times, times
@@ -325,6 +345,11 @@ class Layout:
         if spec.kind == "mean":
             return READ_MEAN, ring(RING, _PLAIN[of]), count, count
         return READ_VARIANCE, ring(RING, _SQUARE[of]), ring(RING, _PLAIN[of]), count
+
+
+def scale_of(source: str) -> int:
+    """Units per 1 of what a number is made of; a property's are millionths."""
+    return SESSION_SCALE.get(source, 1_000_000)
 
 
 def _size(kind: int, tiles: int) -> int:

@@ -41,6 +41,8 @@ SOURCES: Final = ("value", "quantity")          # numbers of an event that can b
 OF_SESSION: Final = ("length", "events", *SOURCES)
 FILTERS: Final = ("item_id", "category", "source", "currency", "country")
 LISTED, LISTED_MAX = 3, {"top_k": 5, "unique_list": 16}
+# Before the name of one of an event's free properties.
+PROPERTY: Final = "property."
 WINDOW_MS_MIN, WINDOW_MS_MAX = 5 * MINUTE_MS, 400 * DAY_MS
 HALF_LIFE_MS_MIN, HALF_LIFE_MS_MAX = MINUTE_MS, 100 * DAY_MS
 GAP_MS_MIN, GAP_MS_MAX = MINUTE_MS, DAY_MS
@@ -74,7 +76,8 @@ class FeatureSpec:
     """One declared feature. Spans in ms, 0: not given.
 
     event        event type it is made of; '*' is any
-    of           `value` (money, in units) or `quantity`; for a ratio two feature names
+    of           `value` (money, in units) or `quantity`, of texts one of FILTERS, or a property;
+                 for a ratio two feature names
     where        (field, text) that the event must match, or ()
     gap_ms       a pause of this length ends a session
     most         how many texts a list has at the most
@@ -106,6 +109,12 @@ class FeatureSpec:
     def value_is(self) -> str:
         """number, text or texts."""
         return "texts" if self.kind in LISTS else "text" if self.kind in OF_TEXTS else "number"
+
+    @property
+    def number(self) -> str:
+        """The property whose number it is made of, or ''. Events that lack it are not its own."""
+        is_one = bool(self.of) and self.kind not in OF_TEXTS and self.of[0].startswith(PROPERTY)
+        return self.of[0] if is_one else ""
 
     def window_tiles(self) -> tuple[int, int]:
         """(width of a tile, tiles): the window, in whole tiles, and the live one."""

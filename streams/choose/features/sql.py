@@ -11,7 +11,8 @@ tiles, horizon, fixed point where it can be seen. The frame (which moments, whic
 whoever asks; it offers, per event,
 
     counted          the row heard the event and may use it
-    event_type, event_ms, value_micros, thousandths (of quantity), items, FILTERS, at_offset
+    event_type, event_ms, value_micros, thousandths (of quantity), items, FILTERS, properties_json,
+    at_offset
     moment_ms        the moment that is asked about
 
 and evaluates `Recount.marks` over a window of one moment before it groups by moment.
@@ -29,15 +30,16 @@ from streams.choose.features.layout import (
     EVER_MS,
     HLL_REGISTERS,
     HLL_TILES,
-    SCALE,
-    SESSION_SCALE,
+    scale_of,
 )
 from streams.choose.features.names import TEXT_BYTES
+from streams.choose.features.properties import MILLION, NUMBER_MAX
 from streams.choose.features.sessions import WORD_SLOTS, words_of
 from streams.choose.features.spec import (
     EXACT_DISTINCT_MAX,
     GAP_SLOTS,
     OF_TEXTS,
+    PROPERTY,
     SESSION_TILES,
     FeatureSpec,
 )
@@ -84,30 +86,64 @@ class _Marks:
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
-        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
+        self._properties: dict[str, str] = {}
 
     def number(self, spec: FeatureSpec) -> int:
         """Of the columns own_<n>: is the event the feature's own? and newest_<n>: the time of the
         newest of these, 0 when there is none."""
-        known = self._numbers.get((spec.event, spec.where))
+        key = (spec.event, spec.where, spec.number)
+        known = self._numbers.get(key)
         if known is not None:
             return known
-        n = self._numbers[spec.event, spec.where] = len(self._numbers) + 1
+        n = self._numbers[key] = len(self._numbers) + 1
         tests = ["counted"]
         if spec.event != "*":
             tests.append(f"event_type = {literal(spec.event)}")
         if spec.where:
-            tests.append(f"{spec.where[0]} = {literal(spec.where[1])}")
+            tests.append(f"{self._text(spec.where[0])} = {literal(spec.where[1])}")
+        if spec.number:
+            tests.append(self.amount(spec.number).replace("amount_", "is_told_"))
         self.found[f"own_{n}"] = " AND ".join(tests)
         self.found[f"newest_{n}"] = f"maxIf(event_ms, own_{n}) OVER moment"
         return n
 
     def texts(self, field: str) -> str:
         """The column of the texts that an event has in `field`, each once."""
-        found = ("arrayDistinct(items)" if field == "item_id"
-                 else f"if({field} = '', [], [{field}])")
-        self.found[f"texts_{field}"] = found
-        return f"texts_{field}"
+        text = self._text(field)
+        self.found[f"texts_{text}"] = ("arrayDistinct(items)" if field == "item_id"
+                                       else f"if({text} = '', [], [{text}])")
+        return f"texts_{text}"
+
+    def _text(self, field: str) -> str:
+        """The column of a field's text; of a property see `properties.told_text`."""
+        if not field.startswith(PROPERTY):
+            return field
+        column, name = self._column("property", field), literal(field.removeprefix(PROPERTY))
+        kind = f"JSONType(properties_json, {name})"
+        self.found[column] = (
+            f"multiIf({kind} = 'String', JSONExtractString(properties_json, {name}), "
+            f"{kind} = 'Bool', if(JSONExtractBool(properties_json, {name}), 'true', 'false'), "
+            f"{kind} IN ('Int64', 'UInt64'), JSONExtractRaw(properties_json, {name}), '')")
+        return column
+
+    def amount(self, source: str) -> str:
+        """The column of what is added up; of a property beside it is_told_<n>: has it a number?"""
+        if not source.startswith(PROPERTY):
+            return _COLUMN[source]
+        column, name = self._column("amount", source), literal(source.removeprefix(PROPERTY))
+        number = f"JSONExtractFloat(properties_json, {name})"
+        self.found[column.replace("amount_", "is_told_")] = (
+            f"JSONType(properties_json, {name}) IN ('Int64', 'UInt64', 'Double') "
+            f"AND abs({number}) <= {NUMBER_MAX:.0f}")
+        self.found[column] = f"if({column.replace('amount_', 'is_told_')}, " \
+                             f"toInt64(floor({number} * {MILLION} + 0.5)), 0)"
+        return column
+
+    def _column(self, what: str, field: str) -> str:
+        """A name for what is read of a property; that of the property may be no name in SQL."""
+        n = self._properties.setdefault(field, str(len(self._properties) + 1))
+        return f"{what}_{n}"
 
     def inside(self, spec: FeatureSpec, tile_ms: int, tiles: int) -> str:
         """The column that holds for own events in tiles that the row still has and the moment
@@ -167,7 +203,7 @@ def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
                 f"(countIf({own}) - 1) / {DAY_MS})", "0", EVER_MS)
     if spec.kind in ("first", "last"):
         pick = "argMinIf" if spec.kind == "first" else "argMaxIf"
-        column, scale = _COLUMN[spec.of[0]], SCALE[spec.of[0]]
+        column, scale = marks.amount(spec.of[0]), scale_of(spec.of[0])
         return (f"if({newest} = 0, NULL, {pick}({column}, (event_ms, at_offset), {own}) / {scale})",
                 "0", EVER_MS)
     if spec.kind == "decay":
@@ -186,7 +222,7 @@ def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
 def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     tile_ms, tiles = spec.window_tiles()
     inside = marks.inside(spec, tile_ms, tiles)
-    column, scale = (_COLUMN[spec.of[0]], SCALE[spec.of[0]]) if spec.of else ("", 1)
+    column, scale = (marks.amount(spec.of[0]), scale_of(spec.of[0])) if spec.of else ("", 1)
     count = f"countIf({inside})"
     mean = f"sumIf({column}, {inside}) / {scale} / nullIf({count}, 0)"
     value = {
@@ -204,8 +240,8 @@ def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
 def _variance(column: str, inside: str, count: str, mean: str) -> str:
     """Mean of squares less square of mean; squares of money are kept in hundredths, rounded down,
     those of quantities in thousandths."""
-    unit, number = ((100, "toInt64(floor(value_micros / 10000))") if column == "value_micros"
-                    else (1000, column))
+    unit, number = ((1000, column) if column == "thousandths" else
+                    (100, f"toInt64(floor({column} / 10000))"))
     squares = f"sumIf({number} * {number}, {inside}) / {unit} / {unit} / {count}"
     return f"if({count} = 0, NULL, greatest({squares} - ({mean}) * ({mean}), 0))"
 
@@ -218,8 +254,8 @@ def _decay(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     if not spec.of:
         value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS
     else:
-        scale = SCALE[spec.of[0]]
-        value = f"sumIf({_COLUMN[spec.of[0]]} * {weight}, {inside}) / {scale}"
+        scale = scale_of(spec.of[0])
+        value = f"sumIf({marks.amount(spec.of[0])} * {weight}, {inside}) / {scale}"
     return value, f"countIf({inside}) * 0.5 / {scale}", DECAY_TILES * tile_ms
 
 
@@ -254,20 +290,20 @@ def _session(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     n, of, name = marks.number(spec), spec.of[0], f"session_{spec.name}"
     kept = (f"own_{n} AND intDiv(event_ms, {spec.gap_ms}) > intDiv(newest_{n}, {spec.gap_ms}) - "
             f"{SESSION_TILES}")
-    amount = {"length": "0", "events": "1"}.get(of) or _COLUMN[of]
+    amount = {"length": "0", "events": "1"}.get(of) or marks.amount(of)
     events = f"arraySort(groupArrayIf((event_ms, toInt64({amount})), {kept})) AS {name}"
     begin = (f"{name}[greatest(1, arrayLastIndex(apart -> apart >= {spec.gap_ms}, "
              f"arrayDifference({name}.1)))].1")
     value = (f"({name}[-1].1 - {begin})" if of == "length" else
              f"arraySum(event -> event.2 * (event.1 >= {begin}), {name})")
-    return (f"if(empty({events}), NULL, {value} / {SESSION_SCALE[of]})", "0", EVER_MS)
+    return (f"if(empty({events}), NULL, {value} / {scale_of(of)})", "0", EVER_MS)
 
 
 def _rfm(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     tile_ms, tiles = spec.window_tiles()
     inside, newest = marks.inside(spec, tile_ms, tiles), f"any(newest_{marks.number(spec)})"
     parts = (f"moment_ms - {newest} - 1", f"countIf({inside})",
-             f"sumIf({_COLUMN[spec.of[0]]}, {inside})")
+             f"sumIf({marks.amount(spec.of[0])}, {inside})")
     late, often, much = (" + ".join(f"({part} >= {cut})" for cut in cuts)
                          for part, cuts in zip(parts, spec.cuts, strict=True))
     return (f"if({newest} = 0, NULL, 100 * (5 - ({late})) + 10 * (1 + {often}) + 1 + {much})", "0",
@@ -317,7 +353,9 @@ def _of_texts(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int, str]:
                      f"{estimated})")
         reach_ms = TEXT_TILES * tile_ms
     value = f"if(empty({told} AS told_{name}), NULL, 0)"
-    return value, tolerance, reach_ms, f"if(empty(said_{name}), NULL, {differ})"
+    # That an estimate tells nothing where there is something is an error of the estimate.
+    lacks = f"empty(said_{name}) AND (t_{name} = 0 OR empty(told_{name}))"
+    return value, tolerance, reach_ms, f"if({lacks}, NULL, {differ})"
 
 
 def _ratio(spec: FeatureSpec, parts: list[tuple[FeatureSpec, Expression]],

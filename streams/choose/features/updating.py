@@ -27,11 +27,13 @@ from streams.choose.features.layout import (
     MAX,
     MIN,
     O_ADDS,
+    O_ALSO,
     O_AT,
     O_FIELD,
     O_HALF_LIFE_MS,
     O_KIND,
     O_LATE,
+    O_NUMBER,
     O_TEXT,
     O_TILE_MS,
     O_TILES,
@@ -56,6 +58,7 @@ from streams.engine.whole import divided
 
 TILE16_MAX = 65_535
 GREATEST = (1 << 63) - 1
+ROOT = 3_037_000_499         # the greatest whole number whose square is no greater
 
 
 @compiled
@@ -74,10 +77,11 @@ def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units
     if adds == QUANTITY:
         return quantity
     if adds == VALUE_SQ:
-        hundredths = value_micros // 10_000
+        hundredths = min(max(value_micros // 10_000, -ROOT), ROOT)
         return hundredths * hundredths
     if adds == QUANTITY_SQ:
-        return quantity * quantity
+        thousandths = min(max(quantity, -ROOT), ROOT)
+        return thousandths * thousandths
     if adds in (DECAY_ONE, DECAY_VALUE, DECAY_QUANTITY):
         weight = np.exp2((event_ms - divided(event_ms, tile_ms) * tile_ms) / half_life_ms)
         if adds == DECAY_ONE:
@@ -212,13 +216,40 @@ def _extreme(i64, slot, at, tile, tiles, number, kind):
 
 
 @compiled
+def _texts(i64, slot, kind, w, room, tile_ms, event_ms, names, first, last):
+    """Take the texts `names[first:last]` of one event."""
+    is_held = True
+    if kind == FAVOURITES:
+        is_held = open_favourites(i64, slot, w, room, divided(event_ms, tile_ms))
+    for row in range(first, last):
+        if kind == UNIQUE:
+            take_unique(i64, slot, w, room, event_ms, names, row)
+        else:
+            take_favourite(i64, slot, w, room, event_ms, tile_ms, names, row)
+    return is_held
+
+
+@compiled
+def _when(i64, slot, kind, w, tiles, tile_ms, event_ms):
+    """Note when an event was, for sessions."""
+    tile = divided(event_ms, tile_ms)
+    if not _open(i64, slot, w, tile, tiles):
+        return False
+    where, within = w + 1 + tile % tiles, event_ms - tile * tile_ms
+    i64[slot, where] = (with_slot(i64[slot, where], within, tile_ms) if kind == BITS
+                        else with_span(i64[slot, where], within))
+    return True
+
+
+@compiled
 def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_micros, quantity,
            fields, items, first_item, last_item, names, own):
     """Take one event into row `slot`; returns the bits (`Layout.late_features`) of the cells whose
     tiles it lies behind: these are as they were.
 
     ops       `Layout.ops`; those of the event's type are first_op to last_op
-    quantity  in thousandths; `fields`: hashes of the event's `Layout.where_fields`
+    quantity  in thousandths; `fields`: hashes of the event's `Layout.where_fields`, and behind
+              them of each of `Layout.numbers` whether it is told (1) and its millionths
     items     hashes; the event's own are items[first_item:last_item]
     names     of texts: rows as `items`, and from row `own` on the event's `Layout.text_fields`;
               no rows where no feature takes texts
@@ -226,7 +257,8 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
     late = np.int64(0)
     for op in range(first_op, last_op):
         field = ops[op, O_FIELD]
-        if field >= 0 and fields[field] != ops[op, O_WHERE]:
+        if field >= 0 and (fields[field] != ops[op, O_WHERE]
+                           or (ops[op, O_ALSO] >= 0 and fields[ops[op, O_ALSO]] != 1)):
             continue
         kind, at, tile_ms, tiles = (ops[op, O_KIND], ops[op, O_AT], ops[op, O_TILE_MS],
                                     ops[op, O_TILES])
@@ -243,26 +275,18 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                     late |= ops[op, O_LATE]
         elif kind in (UNIQUE, FAVOURITES):
             text = ops[op, O_TEXT]
-            if kind == FAVOURITES and not open_favourites(i64, slot, at // 8, tiles,
-                                                          divided(event_ms, tile_ms)):
+            if not _texts(i64, slot, kind, at // 8, tiles, tile_ms, event_ms, names,
+                          first_item if text < 0 else own + text,
+                          last_item if text < 0 else own + text + 1):
                 late |= ops[op, O_LATE]
-            for row in range(first_item if text < 0 else own + text,
-                             last_item if text < 0 else own + text + 1):
-                if kind == UNIQUE:
-                    take_unique(i64, slot, at // 8, tiles, event_ms, names, row)
-                else:
-                    take_favourite(i64, slot, at // 8, tiles, event_ms, tile_ms, names, row)
         elif kind in (BITS, SPANS):
-            tile = divided(event_ms, tile_ms)
-            if _open(i64, slot, at // 8, tile, tiles):
-                where, within = at // 8 + 1 + tile % tiles, event_ms - tile * tile_ms
-                i64[slot, where] = (with_slot(i64[slot, where], within, tile_ms) if kind == BITS
-                                    else with_span(i64[slot, where], within))
-            else:
+            if not _when(i64, slot, kind, at // 8, tiles, tile_ms, event_ms):
                 late |= ops[op, O_LATE]
         else:
-            amount = _amount(ops[op, O_ADDS], value_micros, quantity, event_ms, tile_ms,
-                             ops[op, O_HALF_LIFE_MS], ops[op, O_UNITS])
+            number = ops[op, O_NUMBER]
+            amount = _amount(ops[op, O_ADDS], fields[number] if number >= 0 else value_micros,
+                             quantity, event_ms, tile_ms, ops[op, O_HALF_LIFE_MS],
+                             ops[op, O_UNITS])
             if kind == RING:
                 tile = divided(event_ms, tile_ms)
                 if _open(i64, slot, at // 8, tile, tiles):
