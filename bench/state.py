@@ -37,7 +37,8 @@ from streams.choose.tables import Tables, tables_of
 from streams.cli.work import spare_the_collector
 from streams.engine.lane import Lane
 from streams.engine.records import Record, Stretch
-from streams.engine.rows import Room, Rows
+from streams.engine.room import Room
+from streams.engine.rows import Rows
 from streams.engine.stage import SlabPort
 
 SMALL = 50_000

@@ -19,7 +19,7 @@ from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.deliver.agent import DeliverLogic, DeliverParams
 from streams.deliver.ports import ChannelPort
-from streams.engine.rows import Room
+from streams.engine.room import Room
 from streams.engine.stage import StageLogic
 from streams.kernel.side_inputs import SideInputs
 from streams.learn.agent import LearnLogic

@@ -19,7 +19,7 @@ from streams.choose.sharing import Shares
 from streams.choose.tables import Tables, group_of, tables_of
 from streams.choose.walking import Walk
 from streams.engine.records import Out, Record
-from streams.engine.rows import Block, Room
+from streams.engine.room import Block, Room
 from streams.engine.stage import PartitionState
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook

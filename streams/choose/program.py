@@ -26,7 +26,8 @@ from streams.choose.triggers import Features
 from streams.engine.avro_columns import ColumnDecoder, Columns
 from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.records import Record, columns_of
-from streams.engine.rows import Room, Rows
+from streams.engine.room import Room
+from streams.engine.rows import Rows
 from streams.playbooks.conditions import names_in
 from streams.playbooks.model import Condition
 

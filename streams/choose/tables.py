@@ -19,7 +19,8 @@ from streams.choose.features.migrating import Layouts
 from streams.engine.cold import Slots
 from streams.engine.deadlines import Deadlines
 from streams.engine.hashing import signed_hash
-from streams.engine.rows import Room, Rows
+from streams.engine.room import Room
+from streams.engine.rows import Rows
 from streams.engine.stage import PartitionState
 from streams.kernel.errors import StateError
 
@@ -104,6 +105,17 @@ class Tables:
     def filled(self, cells: Collection[str], since_ms: int) -> None:
         """What these cells of people's rows lacked was told; see `Written.filled`."""
         self._of_people.filled(cells, since_ms)
+
+    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
+        """`apply` of each row; those of people together."""
+        people = {key: value for key, value in rows.items()
+                  if not key.startswith((GROUP_PREFIX, LAYOUT_PREFIX))}
+        others = self.people.apply_plain(people)
+        for key in people.keys() - others.keys() if self._unread else ():
+            self._unread.pop(key, None)
+        for key, value in rows.items():
+            if key not in people or key in others:
+                self.apply(key, value)
 
     def settle(self) -> None:
         """Read what could not be read before all layouts were known; cells that are new from now

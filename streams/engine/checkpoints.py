@@ -12,8 +12,9 @@ So rows, mark and offsets are always of the same instant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ from streams.engine.watermarks import Watermarks
 from streams.kernel.errors import StateError
 
 MARK_KEY = b"\x00mark"
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +93,18 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
     if snapshot is not None:
         for rows in snapshot.rows:
             versions.load(rows)
-            for key, _, row in rows:
-                if key == MARK_KEY:
-                    mark = Mark.decode(row)
-                elif row:
-                    slab.apply(key, row)
+            taken = {key: row for key, _, row in rows if row}
+            if MARK_KEY in taken:
+                mark = Mark.decode(taken.pop(MARK_KEY))
+            slab.apply_all(taken)
         versions.load_spent(snapshot.spent)
-    for key, value in versions.read(changelog):
-        if key != MARK_KEY:
-            slab.apply(key, value)
-        elif value is not None:
-            mark = Mark.decode(value)
+    for news in _newest(versions.read(changelog)):
+        marked = news.pop(MARK_KEY, None)
+        if marked is not None:
+            mark = Mark.decode(marked)
+        for key in [key for key, value in news.items() if value is None]:
+            slab.apply(key, news.pop(key))
+        slab.apply_all({key: value for key, value in news.items() if value is not None})
     slab.settle()
     if mark.number != lineage.number:
         raise StateError(
@@ -113,3 +116,9 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
     state.slab, state.epoch = slab, lineage.epoch
     logic.recovered(state)
     return state, versions, mark
+
+
+def _newest(entries: Iterator[Entry]) -> Iterator[dict[bytes, bytes | None]]:
+    """Some thousand entries at a time, of each key the last."""
+    while some := dict(islice(entries, _AT_ONCE)):
+        yield some

@@ -82,6 +82,15 @@ def _find_all(ix, raw, starts, sizes, slots):
 
 
 @compiled
+def _add_all(ix, raw, starts, sizes, slots):
+    for n in range(len(starts)):
+        h = hash64(raw, starts[n], sizes[n])
+        slots[n] = find(ix, raw, starts[n], sizes[n], h)
+        if slots[n] < 0:
+            slots[n] = insert(ix, raw, starts[n], sizes[n], h)
+
+
+@compiled
 def _find_key(ix, raw):
     return find(ix, raw, 0, len(raw), hash64(raw, 0, len(raw)))
 
@@ -182,6 +191,12 @@ class Index:
     def find(self, key: bytes) -> int:
         """The slot of `key`, or -1."""
         return int(_find_key(self.arrays, np.frombuffer(key, np.uint8)))
+
+    def add_all(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """The slot of each key, new for those that have none; `reserve` has made room."""
+        slots = np.zeros(len(keys), np.int64)
+        _add_all(self.arrays, *joined(keys), slots)
+        return slots
 
     def add(self, key: bytes) -> int:
         """The slot of `key`, new when it has none."""

@@ -17,8 +17,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ import orjson
 
 from streams.engine.cold import Cold, Slots, idle
 from streams.engine.index import Index
-from streams.engine.ports import ArenaPort
+from streams.engine.room import Block, Room, view_of
 from streams.kernel.errors import StateError
 
 log = logging.getLogger(__name__)
@@ -38,41 +37,6 @@ _SLOT_BYTES, _TAIL_BYTES = 112, 1024       # of index and views; of a tail as Py
 _AT_ONCE = 4096                            # rows that are moved or looked at together
 
 Migrate = Callable[[int, bytes, dict[str, Any]], tuple[bytes, dict[str, Any]] | None]
-
-
-class Views(NamedTuple):
-    """The same rows as numbers of several widths; index = byte offset // width."""
-
-    u8: npt.NDArray[np.uint8]
-    u16: npt.NDArray[np.uint16]
-    i64: npt.NDArray[np.int64]
-    f64: npt.NDArray[np.float64]
-    dirty: npt.NDArray[np.uint8]
-    # Not part of a row: when its timer comes up (0: none), and whether it waits for somebody.
-    armed: npt.NDArray[np.int64]
-    waits: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Memory for the rows of one partition, in bytes, and how to open what holds the others.
-
-    What is due for the changelog stays in memory beyond it, until the next checkpoint.
-    """
-
-    memory_bytes: int
-    arena: Callable[[], ArenaPort]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some rows: those in memory, or copies of some that are out of it. `key` names one by slot."""
-
-    views: Views
-    slots: Slots
-    tails: dict[int, dict[str, Any]]
-    in_memory: bool
-    key: Callable[[int], bytes]
 
 
 class Rows:
@@ -98,7 +62,7 @@ class Rows:
         self.tails: dict[int, dict[str, Any]] = {}
         self._dropped: set[bytes] = set()
         self._bytes = np.zeros((0, row_bytes), np.uint8)
-        self.views = _view(self._bytes, *(np.zeros(0, kind) for kind in (
+        self.views = view_of(self._bytes, *(np.zeros(0, kind) for kind in (
             np.uint8, np.int64, np.uint8)))
         self._recent = np.zeros(0, np.uint8)
         self._hand = self._came = 0
@@ -218,15 +182,41 @@ class Rows:
             self._dropped.discard(key)
             return
         row, tail = self.read(value)
-        self._forget_cold(key)      # not brought back: the row is taken whole
-        if self._room is not None and len(self.index) >= self._limit(self._room.memory_bytes):
-            self.make_room(_AT_ONCE)
-        slot = self.slot(key)
-        self._bytes[slot] = np.frombuffer(row, np.uint8)
+        (slot,) = self._take([key], np.frombuffer(row, np.uint8)[None, :])
         if tail:
             self.tails[slot] = tail
-        else:
-            self.tails.pop(slot, None)
+
+    def apply_plain(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Take rows of this layout without tails, together; returns the others for `apply`."""
+        plain = _HEADER.pack(_MAGIC, self.layout, self.row_bytes, 0)
+        size = len(plain) + self.row_bytes
+        keys = [key for key, value in rows.items()
+                if len(value) == size and value.startswith(plain)]
+        room = len(keys) if self._room is None else max(
+            self._limit(self._room.memory_bytes) // 4, 1)
+        for start in range(0, len(keys), room or 1):
+            some = keys[start:start + room]
+            whole = np.frombuffer(b"".join(rows[key] for key in some), np.uint8)
+            self._take(some, whole.reshape(-1, size)[:, len(plain):])
+        taken = set(keys)
+        return {key: value for key, value in rows.items() if key not in taken}
+
+    def _take(self, keys: Sequence[bytes], rows: npt.NDArray[np.uint8]) -> list[int]:
+        """Rows as the changelog has them; what was here of them is replaced, tails as well."""
+        if self.cold is not None:
+            places = self.cold.find_all(keys)      # not brought back: rows are taken whole
+            self.cold.remove(places[places >= 0])
+        if self._room is not None and (len(self.index) + len(keys)
+                                       > self._limit(self._room.memory_bytes)):
+            self.make_room(max(len(keys), _AT_ONCE))
+        self.reserve(len(keys), sum(map(len, keys)))
+        slots = self.index.add_all(keys)
+        self._bytes[slots] = rows
+        taken: list[int] = slots.tolist()
+        if self.tails:
+            for slot in taken:
+                self.tails.pop(slot, None)
+        return taken
 
     def read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
         """(row, tail) of what `encode` gave, brought over to this layout. Raises StateError."""
@@ -274,7 +264,7 @@ class Rows:
         grown[:len(self._bytes)] = self._bytes
         self._bytes = grown
         self._recent = np.concatenate([self._recent, np.zeros(more, np.uint8)])
-        self.views = _view(grown, *(np.concatenate([old, np.zeros(more, old.dtype)]) for old in (
+        self.views = view_of(grown, *(np.concatenate([old, np.zeros(more, old.dtype)]) for old in (
             self.views.dirty, self.views.armed, self.views.waits)))
 
     def bring(self, raw: npt.NDArray[np.uint8], starts: Slots, sizes: Slots) -> None:
@@ -384,12 +374,7 @@ class Rows:
     def _copies(self, cold: Cold, places: Slots) -> Block:
         words, said = cold.read(places, self.row_bytes // 8)
         count, keys = len(places), cold.keys(places)
-        views = _view(words.view(np.uint8), np.zeros(count, np.uint8), cold.armed(places),
+        views = view_of(words.view(np.uint8), np.zeros(count, np.uint8), cold.armed(places),
                       np.zeros(count, np.uint8))
         return Block(views, np.arange(count), {n: orjson.loads(tail) for n, tail in said.items()},
                      False, keys.__getitem__)
-
-
-def _view(rows: npt.NDArray[np.uint8], dirty: Any, armed: Any, waits: Any) -> Views:
-    return Views(rows, rows.view(np.uint16), rows.view(np.int64), rows.view(np.float64),
-                 dirty, armed, waits)

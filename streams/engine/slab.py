@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -138,6 +138,11 @@ class Slab:
         start = slot * self.width
         self.words[start:start + self.width] = array("d", value[_HEADER.size:end])
         self.tails[slot] = orjson.loads(value[end:]) if tail_bytes else {}
+
+    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
+        """`apply` of each row."""
+        for key, value in rows.items():
+            self.apply(key, value)
 
     def settle(self) -> None:
         """Nothing is due: rows are as the changelog has them."""

@@ -7,7 +7,7 @@ to the world (compose, deliver) make `walk` a coroutine and get their ports when
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,6 +36,10 @@ class SlabPort(Protocol):
         ...
 
     def apply(self, key: bytes, value: bytes | None) -> None: ...
+
+    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
+        """`apply` of each row, in any order."""
+        ...
 
     def take_dirty(self) -> list[bytes]: ...
 

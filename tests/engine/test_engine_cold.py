@@ -16,7 +16,8 @@ import pytest
 from streams.adapters.spilling import SpillFile
 from streams.engine.cold import Cold
 from streams.engine.deadlines import Deadlines
-from streams.engine.rows import Room, Rows
+from streams.engine.room import Room
+from streams.engine.rows import Rows
 
 ROW_BYTES, OWNER = 2 * 8 * 70, 1         # more words than one bit map has bits
 TENANTS = (11, -22)

@@ -15,7 +15,7 @@ from test_choose_crash import PLAYBOOKS
 
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
-from streams.engine.rows import Room
+from streams.engine.room import Room
 from streams.kernel.side_inputs import SideInputs
 
 __all__ = ["compare", "fill", "logic"]
