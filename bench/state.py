@@ -8,6 +8,7 @@ from a tenth of them. The unit is the same lane with few people. Rows out of mem
 how much of it the system keeps in its cache is the system's choice.
 
     --profiles 5000000     people in the large cases
+    --recovered 1000000    people who come back from snapshot and changelog; these stand in memory
     --stores               also what one row costs there and back in other stores; RocksDB if there
                            is one: pip install rocksdict
 """
@@ -21,9 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,17 +32,19 @@ from bench.measuring import calibrate
 from bench.signal.kairos_job import SignalLogic, Told
 from bench.signal.workloads import KINDS
 from bench.stages import Broker
+from streams.adapters.snapshots import SnapshotFile, SnapshotFiles
 from streams.adapters.spilling import SpillFile
 from streams.choose.features.layout import HEADER_WORDS
 from streams.choose.tables import Tables, tables_of
 from streams.cli.work import spare_the_collector
 from streams.engine.lane import Lane
-from streams.engine.records import Record, Stretch
+from streams.engine.ports import Offsets
+from streams.engine.records import Emission, Record, Stretch
 from streams.engine.room import Room
 from streams.engine.rows import Rows
 from streams.engine.stage import SlabPort
 
-SMALL = 50_000
+SMALL, RECOVERY = 50_000, -1.0
 BATCH, CHECKPOINT_BATCHES = 2_000, 10
 STEP_MS, START_MS = 40, 1_600_000_000_000
 _TOLD = Told("W2", "json", "", "events", "fired", "bench", "", 1, 1.0)
@@ -116,10 +119,7 @@ async def case(people: int, share: float, events: int, folder: Path) -> dict[str
     room = Room(int(people * share * (row_bytes + 112)), lambda: SpillFile(folder))
     await _warm_up()
     broker, before = Counting(), rss_bytes()
-    lane = Lane(Roomy(room if share else None), 0, upstream=1, changelog_topic="changelog",
-                outbox=broker, source=broker, changelog=broker, snapshots=broker, clock=broker,
-                aside=_aside)
-    lane.recover()
+    lane = lane_of(broker, room if share else None)
     source = Events(people, 1)
     spare_the_collector()
     await _run(lane, source.everybody())
@@ -140,10 +140,7 @@ async def case(people: int, share: float, events: int, folder: Path) -> dict[str
 
 async def _warm_up() -> None:
     """What is compiled is loaded, and is nobody's state."""
-    broker = Counting()
-    lane = Lane(Roomy(None), 0, upstream=1, changelog_topic="changelog", outbox=broker,
-                source=broker, changelog=broker, snapshots=broker, clock=broker, aside=_aside)
-    lane.recover()
+    lane = lane_of(Counting(), None)
     await _run(lane, Events(100, 1).drawn(BATCH * CHECKPOINT_BATCHES, skewed=False))
 
 
@@ -160,6 +157,78 @@ async def _run(lane: Lane, batches: Iterator[Stretch]) -> tuple[float, float, in
         cpu_s += time.process_time() - cpu
         count += len(batch)
     return wall_s, cpu_s, count
+
+
+class Keeping(Broker):
+    """A broker that keeps the newest of each changelog key, as compaction does, and commits."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.log: dict[bytes, tuple[int, bytes | None]] = {}
+        self.offsets: dict[tuple[str, int], tuple[int, str | None]] = {}
+        self.files, self.next = SnapshotFiles(folder), 0
+
+    def send(self, emissions: Iterable[Emission], barrier: Any) -> None:
+        for each in emissions:
+            if each.topic == "changelog":
+                self.log.pop(each.key, None)
+                self.log[each.key] = self.next, each.value
+                self.next += 1
+
+    def end_of(self, topic: str, partition: int) -> int:
+        return self.next
+
+    def end(self, partition: int) -> int:
+        return self.next
+
+    def read(self, partition: int, start: int) -> Iterator[tuple[bytes, bytes | None]]:
+        return ((key, value) for key, (offset, value) in self.log.items() if offset >= start)
+
+    def commit(self, offsets: Offsets, metadata: str) -> None:
+        self.offsets.update({where: (offset, metadata) for where, offset in offsets.items()})
+
+    def committed(self, partitions: Sequence[int]) -> dict[tuple[str, int],
+                                                           tuple[int, str | None]]:
+        return self.offsets or {("events", 0): (0, None)}
+
+    def load(self, partition: int) -> BinaryIO | None:      # type: ignore[override]
+        return self.files.load(partition)
+
+    def begin(self, partition: int) -> SnapshotFile:        # type: ignore[override]
+        return self.files.begin(partition)
+
+
+def lane_of(broker: Broker, room: Room | None) -> Lane:
+    lane = Lane(Roomy(room), 0, upstream=1, changelog_topic="changelog", outbox=broker,
+                source=broker, changelog=broker, snapshots=broker, clock=broker, aside=_aside)
+    lane.recover()
+    return lane
+
+
+async def recovery(people: int, folder: Path) -> dict[str, Any]:
+    """Seconds until a partition is back, with a snapshot and what a twentieth of the people
+    changed since, and without one; writing it takes `snapshot_s`, all at once."""
+    await _warm_up()
+    broker, source = Keeping(folder), Events(people, 1)
+    lane = lane_of(broker, None)
+    await _run(lane, source.everybody())
+    await lane.checkpoint()
+    began = time.perf_counter()
+    lane.snapshot()
+    found: dict[str, Any] = {"people": people, "snapshot_s": time.perf_counter() - began,
+                             "snapshot_bytes": (folder / "0.snapshot").stat().st_size}
+    await _run(lane, source.drawn(people // 20, skewed=False))
+    await lane.checkpoint()
+    expected = len(tables_of(lane.state).people)
+    del lane
+    for name in ("with_snapshot_s", "without_s"):
+        began = time.perf_counter()
+        again = lane_of(broker, None)
+        found[name] = time.perf_counter() - began
+        assert len(tables_of(again.state).people) == expected
+        del again
+        (folder / "0.snapshot").unlink(missing_ok=True)
+    return found
 
 
 def stores(rows: int, folder: Path) -> dict[str, float]:
@@ -185,6 +254,8 @@ def _packed(people: Rows, keys: list[bytes], order: np.ndarray[Any, Any]) -> flo
     people.make_room()
     raw = np.frombuffer(b"".join(keys), np.uint8)
     sizes = np.full(BATCH, 32, np.int64)
+    people.bring(raw, 32 * order[:BATCH], sizes)       # compiled, or loaded
+    people.make_room()
     began = time.perf_counter()
     for start in range(0, len(order) - BATCH, BATCH):
         people.bring(raw, 32 * order[start:start + BATCH], sizes)
@@ -240,10 +311,20 @@ def show(figures: list[tuple[str, dict[str, Any]]], loop_s: float) -> None:
           f"file per person there; a row has {few['row_bytes']:,}")
 
 
+def show_recovery(found: dict[str, Any]) -> None:
+    whole_s = found["without_s"]
+    print(f"{found['people']:,} people come back in {whole_s:.1f} s from the whole changelog, with "
+          f"a snapshot and a twentieth changed since in {found['with_snapshot_s']:.1f} s "
+          f"({found['with_snapshot_s'] / whole_s:.2f}x); it was written in "
+          f"{found['snapshot_s']:.1f} s, {found['snapshot_bytes'] / found['people']:,.0f} bytes "
+          "each")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--profiles", type=int, default=200_000)
+    options.add_argument("--recovered", type=int, default=100_000)
     options.add_argument("--events", type=int, default=200_000)
     options.add_argument("--stores", action="store_true")
     options.add_argument("--folder", type=Path, help="where files go; default: the system's own")
@@ -252,13 +333,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="kairos-bench-") as folder:
         if asked.case:
             people, share = int(asked.case[0]), float(asked.case[1])
-            print(json.dumps(asyncio.run(case(people, share, asked.events, Path(folder)))))
+            work = (case(people, share, asked.events, Path(folder)) if share >= 0
+                    else recovery(people, Path(folder)))
+            print(json.dumps(asyncio.run(work)))
             return
         cases = [(f"{SMALL:,} people", SMALL, 0.0),
                  (f"{asked.profiles:,} people", asked.profiles, 0.0),
                  (f"{asked.profiles:,}, memory for a tenth", asked.profiles, 0.1)]
         figures = [(name, _apart(people, share, asked)) for name, people, share in cases]
         show(figures, calibrate())
+        show_recovery(_apart(asked.recovered, RECOVERY, asked))
         if asked.stores:
             found = stores(min(asked.profiles, 200_000), Path(folder))
             ours = found["packed (ours)"]

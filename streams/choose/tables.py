@@ -106,6 +106,10 @@ class Tables:
         """What these cells of people's rows lacked was told; see `Written.filled`."""
         self._of_people.filled(cells, since_ms)
 
+    def expect(self, rows: int) -> None:
+        """So many rows are about to be applied; most are of people."""
+        self.people.expect(rows)
+
     def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
         """`apply` of each row; those of people together."""
         people = {key: value for key, value in rows.items()

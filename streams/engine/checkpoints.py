@@ -91,6 +91,7 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
     slab = logic.make_slab()
     versions, mark = Versions(lineage), EMPTY
     if snapshot is not None:
+        slab.expect(snapshot.keys_count)
         for rows in snapshot.rows:
             versions.load(rows)
             taken = {key: row for key, _, row in rows if row}

@@ -34,6 +34,7 @@ _HEADER = struct.Struct("<4sIII")          # magic, layout id, row bytes, tail b
 _MAGIC = b"KRW2"
 _ROWS_FIRST = 256
 _SLOT_BYTES, _TAIL_BYTES = 112, 1024       # of index and views; of a tail as Python objects
+_KEY_BYTES = 32                            # of a profile id
 _AT_ONCE = 4096                            # rows that are moved or looked at together
 
 Migrate = Callable[[int, bytes, dict[str, Any]], tuple[bytes, dict[str, Any]] | None]
@@ -186,6 +187,12 @@ class Rows:
         if tail:
             self.tails[slot] = tail
 
+    def expect(self, rows: int) -> None:
+        """Make room for so many rows, as far as they may be in memory: to grow is to copy."""
+        if self._room is not None:
+            rows = min(rows, self._limit(self._room.memory_bytes))
+        self.reserve(rows, _KEY_BYTES * rows)
+
     def apply_plain(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Take rows of this layout without tails, together; returns the others for `apply`."""
         plain = _HEADER.pack(_MAGIC, self.layout, self.row_bytes, 0)
@@ -209,7 +216,8 @@ class Rows:
         if self._room is not None and (len(self.index) + len(keys)
                                        > self._limit(self._room.memory_bytes)):
             self.make_room(max(len(keys), _AT_ONCE))
-        self.reserve(len(keys), sum(map(len, keys)))
+        new = [keys[n] for n in np.nonzero(self.index.find_all(keys) < 0)[0].tolist()]
+        self.reserve(len(new), sum(map(len, new)))
         slots = self.index.add_all(keys)
         self._bytes[slots] = rows
         taken: list[int] = slots.tolist()

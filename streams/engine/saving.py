@@ -28,8 +28,8 @@ class Saving:
         self._encoder = snapshots.Encoder()
         self._keys: Iterator[tuple[bytes, int, bool]] = versions.standing()
         lineage = versions.lineage
-        head = Snapshot(next_offset, written_ms, lineage.epoch, lineage.number, iter(()),
-                        versions.spent)
+        head = Snapshot(next_offset, written_ms, lineage.epoch, lineage.number, len(versions),
+                        iter(()), versions.spent)
         file.write(self._encoder.head(head, layout=slab.layout, width=slab.width))
 
     def go_on(self, slab: SlabPort, number: int) -> bool:

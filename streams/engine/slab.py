@@ -139,6 +139,9 @@ class Slab:
         self.words[start:start + self.width] = array("d", value[_HEADER.size:end])
         self.tails[slot] = orjson.loads(value[end:]) if tail_bytes else {}
 
+    def expect(self, rows: int) -> None:
+        """Nothing to do: these slabs are small."""
+
     def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
         """`apply` of each row."""
         for key, value in rows.items():

@@ -25,8 +25,8 @@ import numpy as np
 from streams.kernel.moments import HOUR_MS
 
 _MAGIC = b"KRS3"
-# magic, layout, width | changelog offset, written at | epoch, number
-_HEADER = struct.Struct("<4sIIqqQQ")
+# magic, layout, width | changelog offset, written at | epoch, number, keys
+_HEADER = struct.Struct("<4sIIqqQQQ")
 _PART = struct.Struct("<cI")                     # what it is, bytes behind
 _END = struct.Struct("<QQ")                      # checkpoint of the last rows, number of rows
 _COUNT = struct.Struct("<I")
@@ -49,13 +49,15 @@ class Snapshot:
 
     `rows`: pieces of (key, tag, row bytes), the mark's among them; no bytes where the row was
     dropped, or the changelog says it later. To be taken once; raises DamagedError.
-    `spent`: changelog keys that wait to be cleared. As of checkpoint `number` of `epoch`.
+    `spent`: changelog keys that wait to be cleared. As of checkpoint `number` of `epoch`, which
+    had `keys_count` keys.
     """
 
     next_offset: int
     written_ms: int
     epoch: int
     number: int
+    keys_count: int
     rows: Iterator[Sequence[Row]]
     spent: Sequence[bytes]
 
@@ -73,14 +75,14 @@ class Encoder:
 
     def head(self, found: Snapshot, *, layout: int, width: int) -> bytes:
         head = _HEADER.pack(_MAGIC, layout, width, found.next_offset, found.written_ms,
-                            found.epoch, found.number)
+                            found.epoch, found.number, found.keys_count)
         return self._part(_HEAD, head) + self._part(_SPENT, _packed(found.spent))
 
     def rows(self, rows: Sequence[Row]) -> bytes:
         self._count += len(rows)
         tags = np.fromiter((tag for _, tag, _ in rows), np.uint32, len(rows))
-        return self._part(_ROWS, _packed([key for key, _, _ in rows]) + tags.tobytes()
-                          + _packed([row for _, _, row in rows]))
+        return self._part(_ROWS, _squeezed(_packed([key for key, _, _ in rows]) + tags.tobytes()
+                                           + _packed([row for _, _, row in rows])))
 
     def end(self, number: int) -> bytes:
         """`number`: of the checkpoint after which the last rows were taken."""
@@ -94,21 +96,23 @@ def read(file: BinaryIO, *, layout: int, width: int, ends: Mapping[int, int],
     parts = _parts(file)
     try:
         (kind, head), (_, spent) = next(parts), next(parts)
-        magic, stored_layout, stored_width, offset, written_ms, epoch, number = _HEADER.unpack(head)
+        (magic, stored_layout, stored_width, offset, written_ms, epoch, number,
+         keys_count) = _HEADER.unpack(head)
     except (DamagedError, StopIteration, struct.error):
         return None
     if (kind, magic, stored_layout, stored_width) != (_HEAD, _MAGIC, layout, width):
         return None
     if not 0 <= now_ms - written_ms <= AGE_MS_MAX or number > ends.get(epoch, -1):
         return None
-    return Snapshot(offset, written_ms, epoch, number, _rows(parts, ends.get(epoch, -1)),
-                    _unpacked(spent, 0)[0])
+    return Snapshot(offset, written_ms, epoch, number, keys_count,
+                    _rows(parts, ends.get(epoch, -1)), _unpacked(spent, 0)[0])
 
 
 def _rows(parts: Iterator[tuple[bytes, bytes]], number_max: int) -> Iterator[Sequence[Row]]:
     count = 0
     for kind, body in parts:
         if kind == _ROWS:
+            body = _spread(body)
             keys, at = _unpacked(body, 0)
             tags = np.frombuffer(body, np.uint32, len(keys), at).tolist()
             values, _ = _unpacked(body, at + 4 * len(keys))
@@ -151,6 +155,23 @@ def _unpacked(body: bytes, at: int) -> tuple[list[bytes], int]:
     starts = [at + 4 * count, *ends[:-1]]
     return ([body[start:end] for start, end in zip(starts, ends, strict=False)],
             ends[-1] if ends else at)
+
+
+def _squeezed(body: bytes) -> bytes:
+    """Without the words that are zero, which most of a row's are."""
+    words = np.frombuffer(body + bytes(-len(body) % 8), np.uint64)
+    kept = words != 0
+    return _COUNT.pack(len(body)) + np.packbits(kept).tobytes() + words[kept].tobytes()
+
+
+def _spread(body: bytes) -> bytes:
+    """What `_squeezed` was given."""
+    (size,) = _COUNT.unpack_from(body)
+    words = np.zeros(-(-size // 8), np.uint64)
+    bits = -(-len(words) // 8)
+    kept = np.unpackbits(np.frombuffer(body, np.uint8, bits, _COUNT.size), count=len(words))
+    words[kept.view(np.bool_)] = np.frombuffer(body, np.uint64, offset=_COUNT.size + bits)
+    return words.tobytes()[:size]
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -37,6 +37,10 @@ class SlabPort(Protocol):
 
     def apply(self, key: bytes, value: bytes | None) -> None: ...
 
+    def expect(self, rows: int) -> None:
+        """So many rows are about to be applied: room for them may be made at once."""
+        ...
+
     def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
         """`apply` of each row, in any order."""
         ...
