@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 import pytest
+import test_backfill
 from broker_model import Broker, drive
-from test_choose_crash import playbook, without_stamps, world
+from test_choose_crash import event, playbook, without_stamps, world
 
 from schemas import contract
 from streams.choose.agent import ChooseLogic
+from streams.choose.definitions import load
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
@@ -140,3 +142,22 @@ def test_decisions_tell_the_texts_that_a_count_over_the_log_tells(seed: int) -> 
                                           "age_ms": features["last_items"]["age_ms"]}
     said = {orjson.loads(each["features_json"])["favourite"]["value"] for each in found}
     assert said - {None} and said <= {None, "shoes", "hats", "Überraschungen für die ganze …"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_declared_later_is_filled_from_the_log(
+        seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    was = test_backfill.NEW.people.specs
+    new = Program((*was, *FEATURES), load().segments)
+    monkeypatch.setattr(test_backfill, "NEW", new)
+    monkeypatch.setattr(test_backfill, "event", with_texts)
+    broker, told_so_far, _ = test_backfill.deployed(seed, 2)
+    expected = test_backfill.twin(told_so_far, 2)
+    assert test_backfill.rows(test_backfill.settle(broker, [new] * 2)) != expected
+    assert test_backfill.fill(broker) > 2
+    assert test_backfill.rows(test_backfill.settle(broker, [new] * 2)) == expected
+
+
+def with_texts(dice: random.Random, number: int, at_ms: int) -> dict[str, Any]:
+    return {**event(dice, number, at_ms), "category": CATEGORIES[number % 4],
+            "properties_json": PROPERTIES[number % 5]}

@@ -6,6 +6,8 @@ stands behind, so that long texts are told apart though they are shown cut.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from numba import uint64
@@ -44,6 +46,7 @@ def name_column(raw, numbers, sizes, usable, field, names, first, step):
             take_name(raw, numbers[n, field], sizes[n, field], names, first + n * step)
 
 
+@lru_cache(maxsize=8192)
 def name_of(text: str) -> tuple[int, ...]:
     """The name of a text, for what is not in a loop."""
     raw, name = np.frombuffer(text.encode(), np.uint8), np.zeros((1, NAME_WORDS), np.int64)
