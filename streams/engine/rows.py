@@ -210,12 +210,12 @@ class Rows:
 
     def _take(self, keys: Sequence[bytes], rows: npt.NDArray[np.uint8]) -> list[int]:
         """Rows as the changelog has them; what was here of them is replaced, tails as well."""
-        if self.cold is not None:
-            places = self.cold.find_all(keys)      # not brought back: rows are taken whole
-            self.cold.remove(places[places >= 0])
         if self._room is not None and (len(self.index) + len(keys)
                                        > self._limit(self._room.memory_bytes)):
             self.make_room(max(len(keys), _AT_ONCE))
+        if self.cold is not None:      # afterwards: what they replace may have left memory just now
+            places = self.cold.find_all(keys)      # not brought back: rows are taken whole
+            self.cold.remove(places[places >= 0])
         new = [keys[n] for n in np.nonzero(self.index.find_all(keys) < 0)[0].tolist()]
         self.reserve(len(new), sum(map(len, new)))
         slots = self.index.add_all(keys)

@@ -174,6 +174,30 @@ def test_more_rows_than_memory_holds_are_recovered() -> None:
     assert {key: some.encode(key) for key in some} == {key: source.encode(key) for key in source}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_changelog_is_taken_in_the_same_with_little_memory(seed: int) -> None:
+    """Rows of a person again and again, tombstones between them; some together, some alone."""
+    some, other, dice = rows(4), rows(), random.Random(seed)
+    for _ in range(60):
+        found = dict[bytes, bytes]()
+        for _ in range(dice.randrange(1, 9)):
+            source = rows()
+            key = b"%d" % dice.randrange(20)
+            source.views.i64[source.slot(key), 2:9] = dice.randrange(10**9)
+            if dice.random() < 0.2:
+                source.tail(source.slot(key))["n"] = dice.randrange(99)
+            found[key] = source.encode(key) or b""
+        gone = b"%d" % dice.randrange(20)
+        for each in (some, other):
+            for key, value in each.apply_plain(found).items():
+                each.apply(key, value)
+            each.apply(gone, None)
+        assert {key: some.encode(key) for key in some} == {
+            key: other.encode(key) for key in other}
+        assert len(some) == len(list(some)) == len(other)
+    assert some.cold_count > 0
+
+
 def test_records_that_were_left_are_used_again() -> None:
     some = rows(2)
     fill(some, 200)
