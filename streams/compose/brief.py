@@ -31,6 +31,10 @@ Context = Literal["cart", "viewed", "bought", "other"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CONTEXTS: Final[dict[str, Context]] = {
     "cart_add": "cart", "checkout_start": "cart", "product_view": "viewed", "purchase": "bought"}
+# Of recency, frequency and money: grades 1 and 2, 3, 4 and 5.
+_GRADES: Final = (("bought long ago", "bought a while ago", "bought lately"),
+                  ("rarely", "sometimes", "often"),
+                  ("spends little", "spends some", "spends much"))
 _LEANING: Final = {"segment": " (a guess: usual in their segment)",
                    "global": " (a guess: usual for customers)"}
 Scale = tuple[tuple[float, str], ...]
@@ -111,6 +115,10 @@ def _used(part: Mapping[str, Any]) -> tuple[Any, str]:
 
 def bucket(name: str, value: float) -> str:
     """The bucket of a feature's value; the feature's name tells its kind."""
+    if name.startswith("rfm"):
+        return ", ".join(words[(grade - 1) // 2 + (grade == 4)] for words, grade in zip(
+            _GRADES, (int(value) // 100, int(value) // 10 % 10, int(value) % 10), strict=True)
+            if 1 <= grade <= 5)
     scale, beyond = _scale(name)
     for limit, word in scale:
         if value < limit:

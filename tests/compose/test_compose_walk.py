@@ -180,6 +180,9 @@ def test_nothing_personal_reaches_the_brief_or_the_prompt() -> None:
 @pytest.mark.parametrize(("name", "value", "word"), [
     ("cart_adds_24h", 0, "none"), ("cart_adds_24h", 1, "once"), ("cart_adds_24h", 9, "several"),
     ("cart_adds_24h", 10, "many"), ("spend_30d", 0, "none"), ("spend_30d", 49.9, "low"),
+    ("rfm_365d", 511, "bought lately, rarely, spends little"),
+    ("rfm_365d", 334, "bought a while ago, sometimes, spends much"),
+    ("rfm", 145, "bought long ago, often, spends much"),
     ("days_since_purchase", 0.5, "within a day"), ("mean_gap_days", 400, "longer"),
 ])
 def test_features_become_buckets(name: str, value: float, word: str) -> None:

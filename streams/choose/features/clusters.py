@@ -80,6 +80,8 @@ def no_axis(spec: FeatureSpec, specs: Mapping[str, FeatureSpec]) -> str:
     kinds = {spec.kind} if spec.kind != "ratio" else {specs[part].kind for part in spec.of}
     if kinds & OF_TEXTS:
         return "a text is no number"
+    if "rfm" in kinds:
+        return "the grades of an rfm are three, not one"
     if "decay" in kinds:
         return "a decay changes at every moment"
     if spec.kind == "ratio" and "since" in kinds:
