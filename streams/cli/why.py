@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sinks.report.story import tell
 from streams import settings as configuration
@@ -140,6 +141,6 @@ def table(console: Console, title: str, columns: Sequence[str],
     drawn = Table(*columns, title=title, title_justify="left", title_style="bold", box=None,
                   header_style="dim", padding=(0, 2, 0, 0))
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))         # what somebody wrote is no markup
     console.print()
     console.print(drawn)
