@@ -13,21 +13,25 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from bench.signal import phases
 from bench.signal import workloads as w
 from bench.signal.data import AVRO_SCHEMA
 from bench.signal.json_columns import TEXT, WHOLE, JsonColumns
 from streams import pipeline
 from streams.adapters.producing import Outbox
 from streams.app import Worker, attach
-from streams.choose import kernel, watches
+from streams.choose import kernel, waking
+from streams.choose.absences import Wait
+from streams.choose.features.layout import EVER_MS
 from streams.choose.features.spec import FeatureSpec
-from streams.choose.program import GroupSlots, Program
+from streams.choose.program import NO_NAMES, NOTHING_TOLD, GroupSlots, Program
 from streams.choose.tables import Tables, tables_of
 from streams.cli.work import spare_the_collector
 from streams.engine.avro_columns import ColumnDecoder
@@ -44,7 +48,7 @@ FIELDS = kernel.Fields(event_id=ZERO, tenant=ZERO, event_type=TYPE, event_ms=MS,
                        value_micros=CENTS, quantity=ZERO, locale=ZERO, purposes=PURPOSES,
                        origin_partition=ZERO, origin_offset=OFFSET, origin_sequence=ZERO)
 NAMES = {"user_id": TEXT, "event_type": TEXT, "event_ms": WHOLE, "value_cents": WHOLE}
-NO_TENANT = ""
+NO_TENANT, ABSENCE = "", "left"
 
 
 def features_of(workload: str) -> tuple[FeatureSpec, ...]:
@@ -114,8 +118,10 @@ class SignalLogic:
         self._program = Program(features_of(told.workload), (), recent_ids=0)
         self._program.fields = FIELDS
         rule = rule_of(told.workload)
-        types = ["cart_add", "purchase"] if told.workload == "W4" else ["*"]
-        self._interests = self._program.interests([(NO_TENANT, each, rule) for each in types])
+        self._program.waits_columns = ZERO, ZERO, ZERO
+        waits = [Wait(NO_TENANT, ABSENCE, "cart_add", "purchase", "", w.ABSENCE_MS)]
+        self._interests = (self._program.interests([], waits) if told.workload == "W4"
+                           else self._program.interests([(NO_TENANT, "*", rule)]))
         self._json = JsonColumns(NAMES)
         self._avro = ColumnDecoder(AVRO_SCHEMA, b"")
         self._groups: dict[int, GroupSlots] = {}
@@ -127,10 +133,11 @@ class SignalLogic:
         tables = tables_of(state)
         groups = self._groups[state.partition] = GroupSlots(self._program, tables)
         groups.know(NO_TENANT)
-        for slot, tail in tables.people.tails.items():
-            due_ms = watches.next_deadline_ms(tail.get("w", {}))
-            if due_ms is not None:
-                tables.timers(NO_TENANT).arm(slot, due_ms)
+        slots = np.fromiter(tables.people.index, np.int64)
+        due_ms = tables.absences.deadlines_of(slots)
+        waiting = due_ms > 0
+        tables.people.views.armed[slots[waiting]] = due_ms[waiting]
+        tables.timers(NO_TENANT).push(due_ms[waiting], slots[waiting])
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Nothing: time is that of the events."""
@@ -144,18 +151,19 @@ class SignalLogic:
         sizes = batch.sizes[:, USER].astype(np.int64)
         tables.people.bring(batch.raw, batch.numbers[:, USER], sizes)
         tables.people.reserve(count, int(sizes.sum()))
+        tables.absences.reserve_for(self._interests.waits, batch)
         seen = kernel.Seen(*state.seen.arrays(self._told.source, 1))
-        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0, 0)))
+        results = kernel.no_results(count)
         while at < count:
             stopped = self._program.run(at, batch, tables, seen, self._interests,
                                         self._groups[state.partition], results)
             for n in (np.nonzero(results.says[at:stopped])[0] + at).tolist():
                 tables.people.views.waits[results.slot[n]] = 0
-                if self._told.workload == "W4":
-                    self._watch(tables, batch, n, int(results.slot[n]))
-                elif self._told.workload != "W3" or self._lifted(tables, batch, n,
+                if self._told.workload != "W3" or self._lifted(tables, batch, n,
                                                                  int(results.slot[n])):
                     self._fire(tables, int(results.slot[n]), int(batch.numbers[n, MS]), out, state)
+            armed = np.nonzero(results.armed_ms[at:stopped])[0] + at
+            tables.timers(NO_TENANT).push(results.armed_ms[armed], results.slot[armed])
             assert stopped == count or batch.usable[stopped], "the benchmark's own data is sound"
             at = stopped
         state.seen.take_arrays(self._told.source, *seen)
@@ -174,27 +182,13 @@ class SignalLogic:
         assert sum_units is not None, "the event itself lies in its windows"
         return round(sum_units * 100) - int(batch.numbers[n, CENTS]) // 10_000 < w.HOPPING_CENTS
 
-    def _watch(self, tables: Tables, batch: kernel.Batch, n: int, slot: int) -> None:
-        """An absence, as the trigger of that kind keeps it."""
-        kept, event_ms = tables.people.tail(slot).setdefault("w", {}), int(batch.numbers[n, MS])
-        at, size = batch.numbers[n, TYPE], batch.sizes[n, TYPE]
-        if batch.raw[at:at + size].tobytes() == b"purchase":
-            watches.cancel(kept, object_id="", event_ms=event_ms)
-        else:
-            due_ms = watches.anchor(kept, object_id="", event_ms=event_ms,
-                                    within_ms=w.ABSENCE_MS, event_id="", items=())
-            tables.timers(NO_TENANT).arm(slot, due_ms)
-
     def _lapse(self, tables: Tables, newest_ms: int, out: Out, state: PartitionState) -> None:
-        timers = tables.timers(NO_TENANT)
-        for due_ms, slot in timers.due(newest_ms - 1):
-            kept = tables.people.tail(slot).get("w", {})
-            for ripe in watches.take_ripe(kept, due_ms):
-                self._fire(tables, slot, ripe.anchor_ms, out, state)
-            tables.people.views.dirty[slot] = 1
-            next_ms = watches.next_deadline_ms(kept)
-            if next_ms is not None:
-                timers.arm(slot, next_ms)
+        """Time is that of the batch's newest event: what was due before it is decided."""
+        in_force = tables.absences.in_force([ABSENCE])
+        for who in waking.woken(self._program, tables, NO_TENANT, in_force,
+                                limit_ms=newest_ms - 1, unseen_below=EVER_MS, stamp=0):
+            for _, ripe in who.ripe:
+                self._fire(tables, who.slot, ripe.anchor_ms, out, state)
 
     def _batch(self, records: Sequence[Record]) -> kernel.Batch:
         offsets, values = columns_of(records)
@@ -211,7 +205,8 @@ class SignalLogic:
         numbers[:, PURPOSES], numbers[:, OFFSET] = PERSONALISE, offsets
         none = np.zeros(count, np.int64)
         return kernel.Batch(found.raw, numbers, numbers.view(np.float64), sizes, found.good,
-                            np.array(offsets, np.int64), none.view(np.uint64), none, none)
+                            np.array(offsets, np.int64), none.view(np.uint64), none, none,
+                            NO_NAMES, 0, NOTHING_TOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +218,7 @@ class SignalStage(pipeline.Stage):
         return self.told_group
 
 
-async def run(told: Told) -> None:
+async def run(told: Told, stopwatch: phases.Stopwatch | None) -> None:
     settings = Settings(home=told.state, kafka=told.bootstrap, partitions=told.partitions,
                         flush_ms=int(told.interval_s * 1000),
                         batch_events=int(os.environ.get("BENCH_BATCH", "20000")))
@@ -249,6 +244,8 @@ async def run(told: Told) -> None:
     spare_the_collector()
     await service.start()
     fault = await ended
+    if stopwatch is not None:
+        stopwatch.save(Path(os.environ["BENCH_PHASES"]))
     if fault is not None:
         raise fault
     await service.stop()
@@ -266,7 +263,9 @@ def make_changelog(told: Told) -> None:
 def main() -> None:
     told = Told.read()
     make_changelog(told)
-    asyncio.run(run(told))
+    # Inside a run that says where its time goes (`phases`).
+    stopwatch = phases.watch(SignalLogic) if os.environ.get("BENCH_PHASES") else None
+    asyncio.run(run(told, stopwatch))
     sys.exit(0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from streams import pipeline
-from streams.choose import kernel, triggers
+from streams.choose import absences, kernel, triggers
 from streams.choose.backing import Backing
 from streams.choose.features.layout import MASK, TENANT
 from streams.choose.program import GroupSlots, Program
@@ -85,6 +85,7 @@ class ChooseLogic:
                 kernel.arm_all(self._program.person, views, own, self._program.moving,
                                max(state.watermarks.of(tenant), 0), np.zeros(len(own), np.int64))
             self._arm_waiting(tables, block)
+            self._arm_absences(tables, block)
             for tenant, signed in tables.tenants() if block.in_memory else ():
                 own = slots[(signs == signed) & (views.armed[slots] > 0)]
                 tables.timers(tenant).push(views.armed[own], own)
@@ -100,6 +101,15 @@ class ChooseLogic:
             if (waits is not None and int(block.views.i64[slot, TENANT]) in known
                     and not 0 < armed[slot] <= waits):
                 armed[slot] = waits
+
+    def _arm_absences(self, tables: Tables, block: Block) -> None:
+        """The same for absences: those of rows in memory are in arrays, others in their tails."""
+        armed, signs = block.views.armed, block.views.i64[block.slots, TENANT]
+        known = block.slots[np.isin(signs, [signed for _, signed in tables.tenants()])]
+        due_ms = (tables.absences.deadlines_of(known) if block.in_memory
+                  else absences.deadlines_in(block.tails, known))
+        earlier = (due_ms > 0) & ((armed[known] == 0) | (armed[known] > due_ms))
+        armed[known[earlier]] = due_ms[earlier]
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Time comes as watermarks; what is still to be said of groups is said."""

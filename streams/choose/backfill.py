@@ -176,8 +176,9 @@ class Past:
             person = told["profile_id"].encode()
             state, groups = self._of(partition_of(person, self._partitions))
             groups.know(told["tenant"])
-            people = tables_of(state).people
-            handing.take_in(self._program.people, people, people.slot(person), told["row"])
+            tables = tables_of(state)
+            handing.take_in(self._program.people, tables.people, tables.people.slot(person),
+                            told["row"], tables.absences, ())
 
     def _of(self, partition: int) -> tuple[PartitionState, GroupSlots]:
         found = self._states.get(partition)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from streams import pipeline
@@ -40,6 +42,13 @@ class Voice:
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
                       members.__contains__, self._program.declared,
                       lambda name: self._program.texts(self._people, slot, name, at_ms))
+
+    def decide_all(self, slot: int, tenant: str, profile_id: str,
+                   moments: Sequence[Moment]) -> None:
+        """`decide` for moments of different times, in their order."""
+        for moment_ms in sorted({m.moment_ms for m in moments}):
+            self.decide(slot, tenant, profile_id,
+                        [m for m in moments if m.moment_ms == moment_ms])
 
     def decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
         """At most one decision a person and moment; each loser has its reason."""

@@ -13,11 +13,13 @@ either id stays held out.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from streams.choose import decision, watches
+from streams.choose.absences import Absences
 from streams.choose.features.layout import FLAGS, MOVED, PURPOSES, STAMP, TENANT, Layout
 from streams.choose.features.merging import merge
 from streams.engine.rows import Rows
@@ -41,14 +43,17 @@ def take_away(people: Rows, slot: int, person: str, tenant: str) -> bytes:
     stamp, signed = int(i64[slot, STAMP]), int(i64[slot, TENANT])
     people.views.u8[slot] = 0
     people.views.armed[slot] = 0
+    if people.beside is not None:
+        people.beside.forget(np.array([slot]))
     i64[slot, STAMP], i64[slot, TENANT], i64[slot, FLAGS] = stamp, signed, MOVED
     people.tails[slot] = {MOVED_TO: person}
     people.views.dirty[slot] = 1
     return row
 
 
-def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes) -> None:
-    """Merge a visitor's encoded row into the person's."""
+def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: Absences,
+            in_force: Collection[str]) -> None:
+    """Merge a visitor's encoded row into the person's. `in_force`: playbooks of absences."""
     row, theirs = people.read(encoded)
     other = np.frombuffer(row, np.uint8).copy()      # aligned, whatever the record was
     header = other.view(np.int64)
@@ -57,7 +62,10 @@ def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes) -> None:
     if i64[slot, TENANT] == 0:
         i64[slot, TENANT], i64[slot, PURPOSES] = header[TENANT], header[PURPOSES]
     mine = people.tail(slot)
+    absences.thaw(slot, mine.setdefault("w", {}), in_force)
+    absences.thaw_tail(theirs, in_force)
     merge_tails(mine, theirs)
+    absences.freeze(slot, mine["w"])
     people.views.dirty[slot] = 1
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
+from streams.choose import absent
 from streams.choose.features import layout
 from streams.choose.features.layout import EVER_MS
 from streams.choose.features.reading import next_change
@@ -95,12 +96,14 @@ class Segments(NamedTuple):
 
 
 class Interests(NamedTuple):
-    """Who listens to what: rows (tenant, event type or ALL_TYPES, rule or -1 for always)."""
+    """Who listens to what: rows (tenant, event type or ALL_TYPES, rule or -1 for always); and
+    which absences begin or end with it."""
 
     table: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
+    waits: absent.Waits
 
 
 class Seen(NamedTuple):
@@ -113,7 +116,7 @@ class Seen(NamedTuple):
 class Results(NamedTuple):
     """What the kernel tells of each event that it passed: slot (-1: nothing was done with it),
     segments before and after, the timer to arm (0: none), and which windows it lies behind (see
-    `update`). `says`: see above."""
+    `update`). `says`: see above; `held`: the person's absences have not taken it, see `absent`."""
 
     says: npt.NDArray[np.int64]
     slot: npt.NDArray[np.int64]
@@ -121,6 +124,13 @@ class Results(NamedTuple):
     after: npt.NDArray[np.int64]
     armed_ms: npt.NDArray[np.int64]
     late: npt.NDArray[np.int64]
+    held: npt.NDArray[np.int64]
+
+
+def no_results(count: int) -> Results:
+    """Room for what the kernel tells of so many events."""
+    return Results(*(np.full(count, -1 if name == "slot" else 0, np.int64)
+                     for name in Results._fields))
 
 
 @compiled
@@ -181,6 +191,18 @@ def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
 
 
 @compiled
+def _wait(n, slot, b, v, w, waits, tenant, event_type, event_ms, results):
+    """Let absences take the event; True when they are to be told of it by others."""
+    due_ms = absent.take(w, waits, b, n, slot, tenant, event_type, event_ms)
+    if due_ms == absent.HELD:
+        results.held[n] = 1
+        return True
+    if due_ms != absent.NOBODY and not 0 < v.armed[slot] <= due_ms:
+        v.armed[slot] = results.armed_ms[n] = due_ms
+    return False
+
+
+@compiled
 def _share(mask, group_slots, starts, ops, u8, u16, i64, dirty, t, event_ms, offset, value,
            quantity, fields, items, first, last, names, own):
     """Count the event in the rows of groups in `mask`, which were made beforehand.
@@ -217,7 +239,7 @@ def _is_new_locale(i64, slot, raw, at, size):
 
 
 @compiled
-def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, interests,
+def _event(n, slot, b, f, v, w, person, segments, group, gv, group_slots, tenants, interests,
            where_columns, fields, results):
     """Take one event that the row has not seen: features, segments, who listens."""
     raw, numbers, sizes, offset = b.raw, b.numbers, b.sizes, b.offsets[n]
@@ -260,6 +282,8 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
            b.first[n], b.last[n], b.names, own)
     is_news = _is_new_locale(i64, slot, raw, numbers[n, f.locale], sizes[n, f.locale])
     is_news |= before != mask or i64[slot, _FLAGS] & _ALERT != 0
+    is_news |= _wait(n, slot, b, v, w, interests.waits, np.int64(tenant), np.int64(event_type),
+                     event_ms, results)
     if is_news or _listens(interests, np.int64(tenant), np.int64(event_type), person.reads, u8,
                            u16, i64, slot, now_ms):
         return EVENT
@@ -267,7 +291,7 @@ def _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants, 
 
 
 @compiled
-def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, interests,
+def run(start, b, f, ix, v, w, person, segments, group, gv, group_slots, tenants, interests,
         where_columns, fields, recent, seen, results):
     """Take events from `start` on; returns the number of the first that was not taken: one of a
     person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`.
@@ -297,7 +321,7 @@ def run(start, b, f, ix, v, person, segments, group, gv, group_slots, tenants, i
         elif _heard(v.i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
             says = DUPLICATE
         else:
-            says = _event(n, slot, b, f, v, person, segments, group, gv, group_slots, tenants,
+            says = _event(n, slot, b, f, v, w, person, segments, group, gv, group_slots, tenants,
                           interests, where_columns, fields, results)
         if says != NOTHING:
             results.says[n] = says

@@ -11,7 +11,7 @@ import orjson
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import kernel
+from streams.choose import absences, kernel
 from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.names import NAME_WORDS, name_column, name_of
@@ -33,8 +33,8 @@ from streams.playbooks.model import Condition
 
 _EVENT = contract(pipeline.ADMITTED)
 _INTERESTS_MAX = 64
-_NOTHING_TOLD = np.zeros((0, 0), np.int64)
-_NO_NAMES = np.zeros((0, NAME_WORDS), np.int64)
+NOTHING_TOLD = np.zeros((0, 0), np.int64)
+NO_NAMES = np.zeros((0, NAME_WORDS), np.int64)
 Items = Callable[[str], tuple[str, ...]]
 Told = tuple[str, str, Condition | None]          # tenant, event type, what must hold
 
@@ -72,7 +72,8 @@ class Program:
                                       self.rules.watched, self.rules.crossings,
                                       np.array([*self.people.traits.values()], np.int64))
         self.declared = Features(features)
-        self._interests: dict[tuple[Told, ...], kernel.Interests] = {}
+        self._interests: dict[tuple[tuple[Told, ...], tuple[absences.Wait, ...]],
+                              kernel.Interests] = {}
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
@@ -84,6 +85,8 @@ class Program:
         self._texts = [(k, at[name]) for k, name in enumerate(self.people.text_fields)
                        if name in at]
         self._where = np.array([at[name] for name in asked], np.int64)
+        self.waits_columns = (at["event_id"], at["item_id"], at["lines_json"])
+        self._objects = {name: at[name] for name in ("cart_id", "item_id", "order_id")}
 
     def tables(self, room: Room | None = None) -> Tables:
         return Tables(self.people, self.groups, room)
@@ -100,7 +103,7 @@ class Program:
         for n in np.nonzero(usable & ~columns.plain)[0].tolist():
             usable[n] = _is_readable(values[n])
         items, first, last, of_lines = self._items(columns, usable, items_of)
-        names, told = self._names(columns, usable, of_lines), _NOTHING_TOLD
+        names, told = self._names(columns, usable, of_lines), NOTHING_TOLD
         if self._properties.are_asked:
             told, texts = self._properties.read(len(usable), self._stored(columns, usable))
             for n, k, name in texts:
@@ -132,7 +135,7 @@ class Program:
         """The texts that features take: of every item, and of every event's text fields."""
         count, step = len(usable), len(self.people.text_fields)
         if not (step or self.people.takes_items):
-            return _NO_NAMES
+            return NO_NAMES
         items = count + len(of_lines)
         names = np.zeros((items + count * step, NAME_WORDS), np.int64)
         if self.people.takes_items:
@@ -159,12 +162,15 @@ class Program:
         """`kernel.run` on these tables."""
         return kernel.run(
             start, batch, self.fields, tables.people.index.arrays, tables.people.views,
-            self.person, self.moving, self.group, tables.groups.views, groups.slots, groups.tenants,
-            interests, self._where, self._where_hashes, self.people.recent_ids, seen, results)
+            tables.absences.reserve(0, 0), self.person, self.moving, self.group,
+            tables.groups.views, groups.slots, groups.tenants, interests, self._where,
+            self._where_hashes, self.people.recent_ids, seen, results)
 
-    def interests(self, told: Sequence[Told]) -> kernel.Interests:
-        """For the kernel: who listens to which event type ('*': all) while what holds."""
-        known = self._interests.get(key := tuple(told))
+    def interests(self, told: Sequence[Told],
+                  waits: Sequence[absences.Wait] = ()) -> kernel.Interests:
+        """For the kernel: who listens to which event type ('*': all) while what holds, and the
+        absences in force."""
+        known = self._interests.get(key := (tuple(told), tuple(waits)))
         if known is not None:
             return known
         rules = compile_rules([rule for *_, rule in told if rule is not None], self.people,
@@ -177,7 +183,9 @@ class Program:
             number += rule is not None
         if len(self._interests) >= _INTERESTS_MAX:       # playbooks come and go
             self._interests.clear()
-        found = kernel.Interests(table, rules.starts, rules.steps, rules.numbers)
+        found = kernel.Interests(
+            table, rules.starts, rules.steps, rules.numbers,
+            absences.compile_waits(waits, self.waits_columns, self._objects))
         self._interests[key] = found
         return found
 
@@ -301,3 +309,19 @@ def lines_items(lines_json: str) -> tuple[str, ...]:
     lines = orjson.loads(lines_json)
     ranked = sorted(lines, key=lambda line: -(line[1] * line[2]))
     return tuple(dict.fromkeys(str(line[0]) for line in ranked))
+
+
+def items_of(event: dict[str, Any]) -> tuple[str, ...]:
+    """Items of an event: those of its lines, most valuable first, or its own."""
+    if event["lines_json"]:
+        return lines_items(event["lines_json"])
+    return (event["item_id"],) if event["item_id"] else ()
+
+
+def different(batch: kernel.Batch, usable: npt.NDArray[np.int64], field: int) -> list[str]:
+    """The different texts of a column, in the order of their hashes."""
+    hashes = np.zeros(len(usable), np.uint64)
+    kernel.hash_column(batch.raw, batch.numbers, batch.sizes, usable, field, hashes)
+    firsts = usable[np.unique(hashes, return_index=True)[1]]
+    spans = zip(batch.numbers[firsts, field], batch.sizes[firsts, field], strict=True)
+    return [batch.raw[at:at + size].tobytes().decode() for at, size in spans]

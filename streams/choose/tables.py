@@ -1,7 +1,7 @@
 """Tables: what choose keeps of a partition. Rows of people, rows of segments, and their timers.
 
 Header words of a person's row: see `features/layout.py`. What varies is in the row's tail:
-    l locale · w triggers' state · d what was said
+    l locale · w triggers' state · a absences (`absences`) · d what was said
 Segments have rows of the same features under keys of their own, with wider tiles, so that a
 feature means the same for a person and for a group. Beside the rows the changelog holds the
 layouts that they were ever written in (`features/migrating.py`).
@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 
+from streams.choose.absences import Absences
 from streams.choose.features.layout import FLAGS, MOVED, NEWEST, STAMP, TENANT, Layout
 from streams.choose.features.migrating import Layouts
 from streams.engine.cold import Slots
@@ -53,6 +54,7 @@ class Tables:
                            back=self._arm_again)
         self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id,
                            migrate=self._of_groups.migrate)
+        self.absences = Absences(self.people)
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
         self.deadlines: dict[str, Deadlines] = {}
         self._signed: dict[int, str] = {}
@@ -185,6 +187,16 @@ class Tables:
         if found is None:
             found = self.deadlines[tenant] = Deadlines(self.people, signed_hash(tenant))
         return found
+
+    def woken(self, slot: int, offset: int) -> None:
+        """The person was woken by the watermark at `offset`, and may be again by the same."""
+        self.people.stamp(slot, offset)
+        self.absences.arrays.woken[slot] = offset + 1
+
+    def is_news(self, slot: int, offset: int) -> bool:
+        """Has the person not heard of the watermark at `offset`, or only by being woken?"""
+        return (not self.people.has_seen(slot, offset)
+                or int(self.absences.reserve(0, 0).woken[slot]) == offset + 1)
 
     def knows(self, tenant: str) -> None:
         """Remember the tenant's name by its hash, which is what rows keep."""

@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import handing, item_changes, kernel, triggers
+from streams.choose import absences, handing, item_changes, kernel, triggers, waking
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
-from streams.choose.program import GroupSlots, Program, Told, lines_items
+from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
 from streams.choose.tables import tables_of
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
@@ -57,7 +56,7 @@ class Walk:
         batch = self._program.batch(records, lines_items)
         interests = self._prepare(batch)
         count, at = len(records), 0
-        results = kernel.Results(*(np.full(count, fill, np.int64) for fill in (0, -1, 0, 0, 0, 0)))
+        results = kernel.no_results(count)
         while at < count:
             stopped = self._program.run(at, batch, self._tables, seen, interests,
                                         self._groups, results)
@@ -85,12 +84,16 @@ class Walk:
         sizes = batch.sizes[usable, f.profile_id].astype(np.int64)
         self._people.bring(batch.raw, batch.numbers[usable, f.profile_id], sizes)
         self._people.reserve(len(usable), int(sizes.sum()))
-        told: list[Told] = []
-        for tenant in _different(batch, usable, f.tenant):
+        told, waits = list[Told](), list[absences.Wait]()
+        for tenant in different(batch, usable, f.tenant):
             self._groups.know(tenant)
             own = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
-            told += [(tenant, *each) for each in triggers.listeners(own, self._program.declared)]
-        return self._program.interests(told)
+            told += [(tenant, *each) for each in triggers.listeners(
+                absences.without(own), self._program.declared)]
+            waits += absences.waits_of(tenant, own)
+        interests = self._program.interests(told, waits)
+        self._tables.absences.reserve_for(interests.waits, batch)
+        return interests
 
     def _arm_found(self, results: kernel.Results, start: int, end: int) -> None:
         """Hand the timers that the kernel marked to their heaps."""
@@ -159,22 +162,29 @@ class Walk:
         playbooks, items = self._playbooks[event["tenant"]], items_of(event)
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
-            cared = set(triggers.cared_for(kept))
-            moments = triggers.on_event(playbooks, kept, event, items,
-                                        self._voice.person(slot, at_ms))
+            cared, held = set(triggers.cared_for(kept)), bool(results.held[n])
+            if held:
+                self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
+            moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
+                                        event, items, self._voice.person(slot, at_ms))
             moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
                                             items)
+            if held:
+                self._tables.absences.freeze(slot, kept)
             self._tables.care(self._people.key(slot), cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
             self._voice.decide(slot, event["tenant"], event["profile_id"], moments)
-            waits = triggers.next_deadline_ms(kept)
+            waits = self._waits_until_ms(slot)
             if waits is not None:
                 self._tables.timers(event["tenant"]).arm(slot, waits)
 
     def _keep(self, slot: int, kept: dict[str, Any]) -> None:
         """Leave no empty trigger state behind; tell the kernel whether every event matters now."""
-        if not kept:
+        if kept:
+            self._people.tail(slot)["w"] = kept
+        else:
             self._people.tail(slot).pop("w", None)
+        self._tables.absences.mark(slot, kept)
         flags = int(self._people.views.i64[slot, FLAGS]) & ~ALERT
         self._people.views.i64[slot, FLAGS] = flags | (ALERT if triggers.is_alert(kept) else 0)
 
@@ -258,7 +268,8 @@ class Walk:
         """A row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
         cared, is_known = self._cared(slot), self._tables.tenant_of(slot) is not None
-        handing.take_in(self._program.people, self._people, slot, row)
+        handing.take_in(self._program.people, self._people, slot, row, self._tables.absences,
+                        self._waiting(tenant))
         if not is_known and self._tables.tenant_of(slot) is not None:
             self._groups.count_people(tenant, 1)
         self._tables.care(person.encode(), cared, self._cared(slot))
@@ -276,35 +287,47 @@ class Walk:
         if now_ms in (NEVER, before):
             return
         self._groups.know(tenant)
-        woken: set[int] = set()
-        for due_ms, slot in self._tables.timers(tenant).due(now_ms):
-            if slot in woken or not self._people.has_seen(slot, record.offset):
-                woken.add(slot)
-                self._wake(slot, tenant, due_ms, mark["appended_ms"], now_ms)
-                self._people.stamp(slot, record.offset)
-            self._arm(slot, tenant, after_ms=due_ms)
-        self._look_at_changes(record, tenant, now_ms, mark["appended_ms"], woken)
+        in_force, stamp = self._tables.absences.in_force(self._waiting(tenant)), record.offset + 1
+        for who in waking.woken(self._program, self._tables, tenant, in_force, limit_ms=now_ms,
+                                unseen_below=stamp, stamp=stamp):
+            if not who.asks:
+                self._say_ripe(who, tenant, mark["appended_ms"])
+                continue
+            if self._tables.is_news(who.slot, record.offset):
+                self._wake(who.slot, tenant, who.moment_ms, mark["appended_ms"], now_ms)
+                self._tables.woken(who.slot, record.offset)
+            self._arm(who.slot, tenant, after_ms=who.moment_ms)
+        self._look_at_changes(record, tenant, now_ms, mark["appended_ms"])
         self._out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
             schema="watermark")
 
-    def _look_at_changes(self, record: Record, tenant: str, now_ms: int, appended_ms: int,
-                         woken: set[int]) -> None:
+    def _playbooks_in(self, tenant: str) -> Sequence[Playbook]:
+        found = self._playbooks.get(tenant)
+        if found is None:
+            found = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
+        return found
+
+    def _waiting(self, tenant: str) -> list[str]:
+        """Names of the absences in force."""
+        return [wait.playbook for wait in absences.waits_of(tenant, self._playbooks_in(tenant))]
+
+    def _look_at_changes(self, record: Record, tenant: str, now_ms: int,
+                         appended_ms: int) -> None:
         """Let people look at what has changed by `now_ms` of the items that they care for."""
         passed = item_changes.take_passed(self._state.notes, tenant, now_ms)
-        playbooks = self._playbooks_of(self._side, tenant) if passed else ()
+        playbooks = self._playbooks_in(tenant) if passed else ()
         for change in passed:
             for key in sorted(self._tables.cared_for.get(change.item_id, ())):
                 slot = self._people.find(key)
                 if slot is None or self._tables.tenant_of(slot) != tenant:
                     continue
-                if slot in woken or not self._people.has_seen(slot, record.offset):
-                    woken.add(slot)
+                if self._tables.is_news(slot, record.offset):
                     kept = self._people.tails.get(slot, {}).get("w", {})
                     self._voice.decide(slot, tenant, key.decode(),
                                  triggers.on_item(playbooks, kept, change, appended_ms))
-                    self._people.stamp(slot, record.offset)
+                    self._tables.woken(slot, record.offset)
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:
@@ -318,17 +341,20 @@ class Walk:
         at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
         changes = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
         kept = self._people.tails.get(slot, {}).get("w", {})
+        self._tables.absences.thaw(slot, kept, self._waiting(tenant))
         if not kept and not changes:
             return
-        playbooks = self._playbooks.get(tenant)
-        if playbooks is None:
-            playbooks = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
+        playbooks = self._playbooks_in(tenant)
         moments = triggers.on_watermark(playbooks, kept, due_ms, appended_ms, reached_ms)
         moments += triggers.on_segments(playbooks, changes, at_ms, appended_ms)
+        self._tables.absences.freeze(slot, kept)
         self._keep(slot, kept)
-        for moment_ms in sorted({m.moment_ms for m in moments}):
-            self._voice.decide(slot, tenant, profile_id,
-                         [m for m in moments if m.moment_ms == moment_ms])
+        self._voice.decide_all(slot, tenant, profile_id, moments)
+
+    def _say_ripe(self, who: waking.Woken, tenant: str, appended_ms: int) -> None:
+        """What a person has left undone, in the order of the playbooks."""
+        moments = triggers.moments_of(self._playbooks_in(tenant), who.ripe, appended_ms)
+        self._voice.decide_all(who.slot, tenant, self._people.key(who.slot).decode(), moments)
 
     def _hash_of(self, slot: int) -> np.uint64:
         """Hash of the person's id, by which random buckets are filled."""
@@ -338,10 +364,16 @@ class Walk:
         """Wake the person again at the next moment after `after_ms` that may matter."""
         lapse = int(kernel.lapse_after(self._program.person, self._people.views, slot,
                                        self._program.moving, after_ms))
-        waits = triggers.next_deadline_ms(self._people.tails.get(slot, {}).get("w", {}))
+        waits = self._waits_until_ms(slot)
         moment = lapse if waits is None else min(lapse, waits)
         if moment < EVER_MS:
             self._tables.timers(tenant).arm(slot, moment)
+
+    def _waits_until_ms(self, slot: int) -> int | None:
+        """The earliest moment at which a trigger may have something to say of the person."""
+        found = (triggers.next_deadline_ms(self._people.tails.get(slot, {}).get("w", {})),
+                 self._tables.absences.next_deadline_ms(slot))
+        return min((ms for ms in found if ms is not None), default=None)
 
     def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
                       after: int) -> list[triggers.Change]:
@@ -364,19 +396,3 @@ class Walk:
                 if segment not in resized:
                     resized.append(segment)
         return changes
-
-
-def _different(batch: kernel.Batch, usable: npt.NDArray[np.int64], field: int) -> list[str]:
-    """The different texts of a column, in the order of their hashes."""
-    hashes = np.zeros(len(usable), np.uint64)
-    kernel.hash_column(batch.raw, batch.numbers, batch.sizes, usable, field, hashes)
-    firsts = usable[np.unique(hashes, return_index=True)[1]]
-    spans = zip(batch.numbers[firsts, field], batch.sizes[firsts, field], strict=True)
-    return [batch.raw[at:at + size].tobytes().decode() for at, size in spans]
-
-
-def items_of(event: dict[str, Any]) -> tuple[str, ...]:
-    """Items of an event: those of its lines, most valuable first, or its own."""
-    if event["lines_json"]:
-        return lines_items(event["lines_json"])
-    return (event["item_id"],) if event["item_id"] else ()

@@ -18,7 +18,8 @@ from streams.engine.rows import Rows
 
 
 @compiled
-def _push(heap, count, due_ms, slot):
+def push(heap, count, due_ms, slot):
+    """Add an entry to a heap of `count` entries that has room."""
     at = count
     while at > 0:
         above = (at - 1) >> 1
@@ -32,11 +33,11 @@ def _push(heap, count, due_ms, slot):
 @compiled
 def _push_all(heap, count, due_ms, slots):
     for n in range(len(due_ms)):
-        _push(heap, count + n, due_ms[n], slots[n])
+        push(heap, count + n, due_ms[n], slots[n])
 
 
 @compiled
-def _pop(heap, count):
+def pop(heap, count):
     """Remove the root of a heap of `count` entries."""
     due_ms, slot = heap[count - 1, 0], heap[count - 1, 1]
     at, end = 0, count - 1
@@ -59,7 +60,7 @@ def _pop_earliest(heap, count, armed, limit_ms, found):
         due_ms, slot = heap[0, 0], heap[0, 1]
         if moment >= 0 and due_ms != moment:
             break
-        _pop(heap, count)
+        pop(heap, count)
         count -= 1
         if armed[slot] == due_ms:
             armed[slot] = 0
@@ -77,7 +78,7 @@ def _sift(heap, count, armed, kept):
         due_ms, slot = heap[n, 0], heap[n, 1]
         if armed[slot] == due_ms and not kept[slot]:
             kept[slot] = True
-            _push(heap, to, due_ms, slot)
+            push(heap, to, due_ms, slot)
             to += 1
     return to
 
@@ -85,17 +86,18 @@ def _sift(heap, count, armed, kept):
 class Deadlines:
     """Timers of one tenant's rows in one partition. `rows.views.armed` says which entry stands.
 
-    owner   the tenant, as its rows name it
+    owner         the tenant, as its rows name it
+    heap, count   the entries, for compiled code
     """
 
     def __init__(self, rows: Rows, owner: int) -> None:
         self._rows, self._owner = rows, owner
-        self._heap = np.zeros((256, 2), np.int64)
-        self._count = 0
+        self.heap = np.zeros((256, 2), np.int64)
+        self.count = 0
 
     def __len__(self) -> int:
         """Entries, those included that have been overtaken."""
-        return self._count
+        return self.count
 
     def arm(self, slot: int, due_ms: int) -> None:
         """See to it that the row comes up at `due_ms`; an earlier entry stands."""
@@ -107,19 +109,23 @@ class Deadlines:
 
     def push(self, due_ms: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]) -> None:
         """Take entries for rows that are marked as armed already."""
-        if self._count + len(slots) > len(self._heap):
+        if self.count + len(slots) > len(self.heap):
             self._make_room(len(slots))
-        _push_all(self._heap, self._count, due_ms, slots)
-        self._count += len(slots)
+        _push_all(self.heap, self.count, due_ms, slots)
+        self.count += len(slots)
 
     def _make_room(self, entries: int) -> None:
         """Rows that leave memory and come back must not make the heap grow."""
         armed = self._rows.views.armed
-        self._count = int(_sift(self._heap, self._count, armed, np.zeros(len(armed), np.bool_)))
-        if 2 * (self._count + entries) > len(self._heap):
-            grown = np.zeros((2 * (self._count + entries), 2), np.int64)
-            grown[:self._count] = self._heap[:self._count]
-            self._heap = grown
+        self.count = int(_sift(self.heap, self.count, armed, np.zeros(len(armed), np.bool_)))
+        if 2 * (self.count + entries) > len(self.heap):
+            grown = np.zeros((2 * (self.count + entries), 2), np.int64)
+            grown[:self.count] = self.heap[:self.count]
+            self.heap = grown
+
+    def bring(self, limit_ms: int) -> None:
+        """Have those rows in memory whose timers come up by `limit_ms`."""
+        self._rows.bring_due(self._owner, limit_ms)
 
     def due(self, limit_ms: int) -> Iterator[tuple[int, int]]:
         """(moment, slot) of what is due by `limit_ms`, one at a time, by moment and then by key.
@@ -128,13 +134,13 @@ class Deadlines:
         it takes the next: so effects come in the order of event time whatever was armed too early,
         and a replay on rows that lie in other slots numbers its emissions alike.
         """
-        self._rows.bring_due(self._owner, limit_ms)
-        while self._count and self._heap[0, 0] <= limit_ms:
-            moment = int(self._heap[0, 0])
+        self.bring(limit_ms)
+        while self.count and self.heap[0, 0] <= limit_ms:
+            moment = int(self.heap[0, 0])
             slots: list[int] = []
             found = np.zeros(1024, np.int64)
-            while self._count and self._heap[0, 0] == moment:
-                self._count, taken = _pop_earliest(self._heap, self._count,
+            while self.count and self.heap[0, 0] == moment:
+                self.count, taken = _pop_earliest(self.heap, self.count,
                                                    self._rows.views.armed, moment, found)
                 slots += found[:taken].tolist()
             for slot in sorted(slots, key=self._rows.key):

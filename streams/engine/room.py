@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,22 @@ class Room:
 
     memory_bytes: int
     arena: Callable[[], ArenaPort]
+
+
+class Beside(Protocol):
+    """What a stage keeps of rows in memory in arrays of its own, and writes with their tails."""
+
+    def told(self, slots: Slots) -> dict[int, dict[str, Any]]:
+        """What is added to the tails of these rows when they are written; by slot."""
+        ...
+
+    def taken(self, slot: int, tail: dict[str, Any]) -> None:
+        """The row was read back with this tail; what `told` added is to be taken out of it."""
+        ...
+
+    def forget(self, slots: Slots) -> None:
+        """These rows are gone from memory, or are about to be read anew."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ import orjson
 
 from streams.engine.cold import Cold, Slots, idle
 from streams.engine.index import Index
-from streams.engine.room import Block, Room, view_of
+from streams.engine.room import Beside, Block, Room, view_of
 from streams.kernel.errors import StateError
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Rows:
         # What is not touched costs no memory.
         self.index = Index(_ROWS_FIRST, aim=0 if room is None else self._limit(room.memory_bytes))
         self.tails: dict[int, dict[str, Any]] = {}
+        self.beside: Beside | None = None
         self._dropped: set[bytes] = set()
         self._bytes = np.zeros((0, row_bytes), np.uint8)
         self.views = view_of(self._bytes, *(np.zeros(0, kind) for kind in (
@@ -126,7 +127,7 @@ class Rows:
             self._bytes[slot] = 0
             self.views.dirty[slot] = 0
             self.views.armed[slot] = 0
-            self.tails.pop(slot, None)
+            self._forget(np.array([slot]))
             self.index.remove(slot)
             self._dropped.add(key)
         elif self._forget_cold(key):
@@ -141,10 +142,7 @@ class Rows:
         found: list[bytes | None] = [None] * len(keys)
         slots = self.index.find_all(keys)
         here = np.nonzero(slots >= 0)[0]
-        tails = self.tails
-        said = {n: orjson.dumps(tail) for n, slot in enumerate(slots.tolist())
-                if (tail := tails.get(slot))} if tails else {}
-        self._encoded(here.tolist(), self._bytes[slots[here]], said, found)
+        self._encoded(here.tolist(), self._bytes[slots[here]], self._said(slots), found)
         if self.cold_count and len(here) < len(keys):
             assert self.cold is not None
             others = np.nonzero(slots < 0)[0]
@@ -155,6 +153,30 @@ class Rows:
             self._encoded(numbers, words.view(np.uint8),
                           {numbers[n]: tail for n, tail in said.items()}, found)
         return found
+
+    def _said(self, slots: Slots) -> dict[int, bytes]:
+        """The tails of those rows that have one, as they are written; by number."""
+        more = {} if self.beside is None else self.beside.told(slots[slots >= 0])
+        if not self.tails and not more:
+            return {}
+        tails = ((n, self.tails.get(slot), more.get(slot)) for n, slot in enumerate(slots.tolist()))
+        return {n: orjson.dumps({**tail, **told} if tail and told else tail or told)
+                for n, tail, told in tails if tail or told}
+
+    def _hear(self, slot: int, tail: dict[str, Any]) -> None:
+        """A row was read back with this tail."""
+        if self.beside is not None:
+            self.beside.taken(slot, tail)
+        if tail:
+            self.tails[slot] = tail
+
+    def _forget(self, slots: Slots) -> None:
+        """Nothing is left of what varies in these rows."""
+        if self.tails:
+            for slot in slots.tolist():
+                self.tails.pop(slot, None)
+        if self.beside is not None:
+            self.beside.forget(slots)
 
     def _encoded(self, numbers: Sequence[int], rows: npt.NDArray[np.uint8],
                  tails: Mapping[int, bytes], found: list[bytes | None]) -> None:
@@ -185,7 +207,7 @@ class Rows:
         row, tail = self.read(value)
         (slot,) = self._take([key], np.frombuffer(row, np.uint8)[None, :])
         if tail:
-            self.tails[slot] = tail
+            self._hear(slot, tail)
 
     def expect(self, rows: int) -> None:
         """Make room for so many rows, as far as they may be in memory: to grow is to copy."""
@@ -220,10 +242,8 @@ class Rows:
         self.reserve(len(new), sum(map(len, new)))
         slots = self.index.add_all(keys)
         self._bytes[slots] = rows
+        self._forget(slots)
         taken: list[int] = slots.tolist()
-        if self.tails:
-            for slot in taken:
-                self.tails.pop(slot, None)
         return taken
 
     def read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -309,7 +329,8 @@ class Rows:
             return
         self.reserve(len(places), cold.keys_bytes(places))
         slots, tails = cold.load(places, self.index.arrays, self.views.i64)
-        self.tails.update((slot, orjson.loads(tail)) for slot, tail in tails.items())
+        for slot, tail in tails.items():
+            self._hear(slot, orjson.loads(tail))
         self.views.armed[slots] = cold.armed(places)
         self._recent[slots] = 1
         cold.remove(places)
@@ -345,8 +366,8 @@ class Rows:
                 return
 
     def _move_out(self, room: Room, slots: Slots) -> bool:
-        said = [orjson.dumps(tail) if (tail := self.tails.get(slot)) else b""
-                for slot in slots.tolist()]
+        tails = self._said(slots)
+        said = [tails.get(n, b"") for n in range(len(slots))]
         try:
             if self.cold is None:
                 self.cold = Cold(room.arena())
@@ -360,8 +381,7 @@ class Rows:
             self._is_full = True
             return False
         self._is_full = False
-        for slot in slots.tolist():
-            self.tails.pop(slot, None)
+        self._forget(slots)
         self.index.remove_all(slots)
         self._bytes[slots] = 0
         self.views.armed[slots] = self._recent[slots] = 0

@@ -11,6 +11,7 @@ cart that it names. One that names no cart ends them all; per item, it ends thos
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streams.choose import watches
@@ -36,13 +37,26 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
 
 def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, appended_ms: int,
                  reached_ms: int) -> list[Moment]:
-    trigger = playbook.trigger
-    return [Moment(playbook, ripe.deadline_ms, ripe.event_id, ripe.object_id, ripe.items,
-                   appended_ms,
-                   {"after": trigger.event, "at_ms": ripe.anchor_ms, "event_id": ripe.event_id,
-                    "object": ripe.object_id, "without": trigger.without or trigger.event,
-                    "until_ms": ripe.deadline_ms})
+    return [_moment_of(playbook, ripe, appended_ms)
             for ripe in watches.take_ripe(own, watermark_ms)]
+
+
+def moments_of(playbooks: Iterable[Playbook], ripe: Sequence[tuple[str, watches.Ripe]],
+               appended_ms: int) -> list[Moment]:
+    """What ripe watches say, (playbook, watch) in any order: as `take_ripe` would have them."""
+    return [_moment_of(playbook, watch, appended_ms)
+            for playbook in playbooks
+            for watch in sorted((watch for name, watch in ripe if name == playbook.name),
+                                key=lambda watch: (watch.deadline_ms, watch.object_id))]
+
+
+def _moment_of(playbook: Playbook, ripe: watches.Ripe, appended_ms: int) -> Moment:
+    trigger = playbook.trigger
+    return Moment(playbook, ripe.deadline_ms, ripe.event_id, ripe.object_id, ripe.items,
+                  appended_ms,
+                  {"after": trigger.event, "at_ms": ripe.anchor_ms, "event_id": ripe.event_id,
+                   "object": ripe.object_id, "without": trigger.without or trigger.event,
+                   "until_ms": ripe.deadline_ms})
 
 
 def _within_ms(playbook: Playbook, person: Person) -> int | None:
