@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.signal import data, topics
-from bench.signal.running import await_firings, await_flush, expect, folder_bytes
+from bench.signal.running import await_firings, await_flush, expect, stored_bytes
 from bench.signal.systems import System
 from bench.signal.topics import Firings
 from bench.signal.watching import Processes
@@ -25,7 +25,7 @@ class Crash:
     """kill -9 with `profiles` profiles in the state of W2.
 
     first_s, all_s   from the new start to the first new firing, and to the last
-    state_bytes      per profile, in the system's folder at the kill
+    state_bytes      per profile, in the system's folder and topics at the kill
     rss_mb           peak before the kill
     """
 
@@ -61,7 +61,7 @@ def crash(bench: Bench, system: System, *, profiles: int) -> Crash:
     try:
         await_firings(processes, outputs, early)
         await_flush(system, job, before, processes, outputs)
-        rss_mb, state_bytes = processes.rss_peak_mb(), folder_bytes(job) / profiles
+        rss_mb, state_bytes = processes.rss_peak_mb(), stored_bytes(job) / profiles
         processes.kill()
         topics.produce(bench.bootstrap, source, after, "json")
         processes, begun = Processes(system.commands(job), log), time.time() * 1000

@@ -11,7 +11,10 @@ from bench.signal.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class Kairos:
+    """`processes` share the partitions."""
+
     name: str = "kairos"
+    processes: int = 1
     durable: str = "changelog, effectively once"
     workloads: tuple[str, ...] = WORKLOADS
     forms: tuple[str, ...] = ("json", "avro")
@@ -28,7 +31,11 @@ class Kairos:
 
     def commands(self, job: Job) -> list[Command]:
         one = Command((sys.executable, "-m", "bench.signal.kairos_job"), job.environment())
-        return [one] * job.processes
+        return [one] * max(job.processes, self.processes)
 
 
-SYSTEMS: list[System] = [Kairos()]
+SYSTEMS: list[System] = [
+    Kairos(),
+    # Flink and Kafka Streams have a thread for each core anyway.
+    Kairos("kairos-2", 2, workloads=("W2",), forms=("json",),
+           why_not="two processes are asked on W2 only")]

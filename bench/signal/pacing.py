@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pace:
-    """Latency of W2 at `rate` events a second; `firings` of the paced part."""
+    """Latency at `rate` events a second; `firings` of the paced part."""
 
     system: str
+    workload: str
     rate: int
     firings: int
     p50_ms: float
@@ -35,7 +36,7 @@ class Pace:
     equal: bool
 
 
-def pace(bench: Bench, system: System, *, rate: float, seconds: int) -> Pace:
+def pace(bench: Bench, system: System, workload: str, *, rate: float, seconds: int) -> Pace:
     """Raises RuntimeError when the system ends by itself."""
     asked = bench.asked
     count = int(rate * seconds)
@@ -43,11 +44,11 @@ def pace(bench: Bench, system: System, *, rate: float, seconds: int) -> Pace:
     stream = data.make("zipf", events=first + count, users=asked.users, seed=asked.seed + 1,
                        skew=asked.skew, partitions=asked.partitions)
     warming, paced = stream.slice(0, first), stream.slice(first, first + count)
-    wanted = expect("W2", stream).firings
+    wanted = expect(workload, stream).firings
     early = frozenset(firing for firing in wanted if firing[1] < int(paced.ms[0]))
     source = f"paced-{system.name}-{bench.runs + 1}"
     topics.create(bench.bootstrap, source, partitions=asked.partitions)
-    job = bench.job(system, "W2", "json", source)
+    job = bench.job(system, workload, "json", source)
     job.state.mkdir(parents=True)
     outputs = Firings(job.bootstrap, job.out, job.partitions)
     processes = Processes(system.commands(job), job.state.with_suffix(".log"))
@@ -64,7 +65,7 @@ def pace(bench: Bench, system: System, *, rate: float, seconds: int) -> Pace:
         first_ms, last_ms = appended[paced_ms], max(at for at, _, _ in outputs.at)
         waits = [float(at - appended[ms]) for at, _, ms in outputs.at if ms >= paced_ms]
         cpu_s = processes.cpu_at(last_ms) - processes.cpu_at(first_ms)
-        return Pace(system.name, int(rate), len(waits), quantile(waits, 0.5),
+        return Pace(system.name, workload, int(rate), len(waits), quantile(waits, 0.5),
                     quantile(waits, 0.99), cpu_s / count * 1e6, outputs.distinct == wanted)
     finally:
         if pump.ident is not None:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from bench.signal.crashing import Crash
 from bench.signal.pacing import Pace
+from bench.signal.phases import ORDER as PHASES
 from bench.signal.running import Result
+from bench.signal.sections import VERSIONS, merged
 from bench.signal.systems import registry
 from bench.signal.workloads import FLOOR, WORKLOADS
 from infra.kafka import broker
@@ -24,13 +26,20 @@ _TITLES = {FLOOR: "Floor: consume and decode", "W1": "W1: running counts",
            "W2": "W2: the full set with a rule", "W3": "W3: hopping sums, 60/5 min",
            "W4": "W4: absence timers"}
 
-_HOW = """A third of the events is warm-up. CPU is user + system of the system's processes, the \
+_LATENCY, _RECOVERY, _PHASES = ("Latency, append to append", "Recovery after kill -9 on W2",
+                                "Where the time of Kairos goes")
+_ORDER = (*_TITLES.values(), _LATENCY, _RECOVERY, _PHASES, VERSIONS)
+
+_HOW = """Written by `make bench-signal`, section by section: each says when, where and on how \
+much it was measured, by one run. Broker: one node, on the same cores; JSON of about 175 bytes. \
+A third of the events is warm-up. CPU is user + system of the system's processes, the \
 broker's excluded; *flushed* includes what follows the last firing up to the final checkpoint; \
 *whole* is all CPU from the start, over all events: the one to read for a system that takes in \
 far more than it has put out (Pathway), whose first third is nearly all its work. Medians of the \
 runs, ranges in brackets. *Loop* is a fixed Python loop before each run: where it differs, so did \
-the machine. Figures of different machines do not compare; ratios in one table do. Definitions: \
-`bench/signal/workloads.py`."""
+the machine. *B/profile* is what lies in the state folder and in the system's own topics at the \
+end, not compacted, per user of the stream. Figures of different machines or sections do not \
+compare; ratios in one table do. Definitions: `bench/signal/workloads.py`."""
 
 
 @dataclass
@@ -42,6 +51,7 @@ class Findings:
     speed: list[tuple[str, Result]] = field(default_factory=list)
     pace: list[Pace] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
     def fail(self, system: str, why: str) -> None:
@@ -58,35 +68,40 @@ class Findings:
         return statistics.median(found) / 2 if found else 0.0
 
 
-def text(findings: Findings) -> str:
-    return "\n".join(_lines(findings)) + "\n"
+def text(findings: Findings, before: str = "") -> str:
+    """RESULTS.md with what was found; sections of `before` that were not measured stay."""
+    sections = {title: "\n".join(lines) for title, lines in _sections(findings)}
+    return merged(f"# Signal path, side by side\n\n{_HOW}", before, sections, _ORDER)
 
 
-def _lines(findings: Findings) -> Iterator[str]:
-    asked, today = findings.asked, datetime.date.today().isoformat()
-    yield "# Signal path, side by side"
-    yield ""
-    yield (f"Written by `make bench-signal` on {today}. {_machine()}. Broker: Apache Kafka "
-           f"{_broker_version()}, one node, on the same cores; {asked.partitions} partitions, "
-           f"JSON of about 175 bytes; checkpoints or commits every {asked.interval:g} s; seed "
-           f"{asked.seed}. {_HOW}")
+def _sections(findings: Findings) -> Iterator[tuple[str, list[str]]]:
+    said = [_provenance(findings.asked), ""]
     for workload in (FLOOR, *WORKLOADS):
         for source in dict.fromkeys(source for source, _ in findings.speed):
             runs = [r for at, r in findings.speed if at == source and r.workload == workload]
             if runs:
-                yield from _speed(f"{_TITLES[workload]}, {source}", runs)
+                yield f"{_TITLES[workload]}, {source}", [*said, *_speed(runs)]
     if findings.pace:
-        yield from _paces(findings.pace)
+        yield _LATENCY, [*said, *_paces(findings.pace)]
     if findings.crashes:
-        yield from _crashes(findings.crashes)
-    yield from _notes(findings)
+        yield _RECOVERY, [*said, *_crashes(findings.crashes)]
+    if findings.phases:
+        yield _PHASES, [*said, *_phases(findings.phases)]
+    yield VERSIONS, list(_notes(findings))
 
 
-def _speed(title: str, runs: list[Result]) -> Iterator[str]:
-    yield from ("", f"## {title}", "")
+def _provenance(asked: argparse.Namespace) -> str:
+    repeats = f"{asked.repeats} interleaved runs" if asked.repeats > 1 else "one run"
+    return (f"*{datetime.date.today().isoformat()}, {_machine()}, Apache Kafka "
+            f"{_broker_version()}. {repeats} of {asked.events:,} events at most, "
+            f"{asked.partitions} partitions, checkpoints or commits every {asked.interval:g} s, "
+            f"seed {asked.seed}.*")
+
+
+def _speed(runs: list[Result]) -> Iterator[str]:
     yield ("| system | durable | events | events/s | CPU µs/event | flushed | whole | peak MB | "
-           "firings | outputs | loop s |")
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+           "B/profile | firings | outputs | loop s |")
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(r.system for r in runs):
         mine = [r for r in runs if r.system == name]
         yield (f"| {name} | {_durable(name)} | {mine[0].events:,} "
@@ -94,7 +109,9 @@ def _speed(title: str, runs: list[Result]) -> Iterator[str]:
                f"| {_spread(mine, lambda r: r.cpu_us, '.2f')} "
                f"| {_spread(mine, lambda r: r.flushed_us, '.2f')} "
                f"| {_spread(mine, lambda r: r.whole_us, '.2f')} "
-               f"| {_spread(mine, lambda r: r.rss_mb, ',.0f')} | {mine[0].firings:,} "
+               f"| {_spread(mine, lambda r: r.rss_mb, ',.0f')} "
+               f"| {_spread(mine, lambda r: r.state_bytes / r.profiles, ',.0f')} "
+               f"| {mine[0].firings:,} "
                f"| {_verdict(mine)} | {_spread(mine, lambda r: r.calibration_s, '.3f')} |")
 
 
@@ -107,16 +124,18 @@ def _verdict(runs: list[Result]) -> str:
 
 
 def _paces(paces: list[Pace]) -> Iterator[str]:
-    yield from ("", "## Latency on W2, append to append", "")
-    yield "| system | events/s | p50 ms | p99 ms | CPU µs/event | firings | outputs |"
-    yield "|---|---|---|---|---|---|---|"
+    yield ("At half of what the system can, or at the rate that was asked when that is less: the "
+           "producer shares the cores. A new process each; half as many events come at once "
+           "before.")
+    yield ""
+    yield "| system | workload | events/s | p50 ms | p99 ms | CPU µs/event | firings | outputs |"
+    yield "|---|---|---|---|---|---|---|---|"
     for p in paces:
-        yield (f"| {p.system} | {p.rate:,} | {p.p50_ms:.0f} | {p.p99_ms:.0f} | {p.cpu_us:.1f} "
-               f"| {p.firings:,} | {'equal' if p.equal else 'DIFFER'} |")
+        yield (f"| {p.system} | {p.workload} | {p.rate:,} | {p.p50_ms:.0f} | {p.p99_ms:.0f} "
+               f"| {p.cpu_us:.1f} | {p.firings:,} | {'equal' if p.equal else 'DIFFER'} |")
 
 
 def _crashes(crashes: list[Crash]) -> Iterator[str]:
-    yield from ("", "## Recovery after kill -9 on W2", "")
     yield ("| system | profiles | to the first new firing s | to the last s | bytes/profile on "
            "disk | peak MB | outputs |")
     yield "|---|---|---|---|---|---|---|"
@@ -127,8 +146,19 @@ def _crashes(crashes: list[Crash]) -> Iterator[str]:
                f"| {c.state_bytes:,.0f} | {c.rss_mb:,.0f} | {words}, {c.twice} repeated |")
 
 
+def _phases(phases: dict[str, dict[str, float]]) -> Iterator[str]:
+    yield ("CPU µs per event by phase, read inside a run of its own by a stopwatch that costs "
+           "something itself, start and final checkpoint included.")
+    yield ""
+    yield f"| phase | {' | '.join(phases)} |"
+    yield f"|---|{'---|' * len(phases)}"
+    for phase in PHASES:
+        yield (f"| {phase} | "
+               f"{' | '.join(f'{us.get(phase, 0.0):.2f}' for us in phases.values())} |")
+    yield f"| all | {' | '.join(f'{sum(us.values()):.2f}' for us in phases.values())} |"
+
+
 def _notes(findings: Findings) -> Iterator[str]:
-    yield from ("", "## Versions and what was left out", "")
     systems = registry()
     for name, version in findings.versions.items():
         left = [w for w in findings.asked.workloads if w not in systems[name].workloads]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -39,7 +41,8 @@ class Result:
     flushed_us             CPU µs per event with what follows up to the final checkpoint
     whole_us               CPU µs of the whole run, start included, per event
     rss_mb                 peak resident memory, all processes
-    state_bytes            what lies in the system's state folder at the end
+    state_bytes            what lies in the system's state folder and in its own topics at the end
+    profiles               users of the stream
     missing, unasked, twice  firings that differ from the twin's, and repeated ones
     """
 
@@ -52,6 +55,7 @@ class Result:
     whole_us: float
     rss_mb: float
     state_bytes: int
+    profiles: int
     firings: int
     missing: int
     unasked: int
@@ -136,7 +140,7 @@ def _result(system: System, job: Job, stream: Stream, expected: Expected, proces
         (processes.samples[-1][1] - processes.cpu_at(begin_ms))
         / max(1, len(stream) - begin_events) * 1e6,
         processes.samples[-1][1] / len(stream) * 1e6,
-        processes.rss_peak_mb(), folder_bytes(job), len(seen),
+        processes.rss_peak_mb(), stored_bytes(job), len(np.unique(stream.user)), len(seen),
         len(expected.firings - seen), len(seen - expected.firings), len(outputs.at) - len(seen),
         calibration_s)
 
@@ -173,6 +177,18 @@ def _partitions(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     return users, stream.partition[first]
 
 
-def folder_bytes(job: Job) -> int:
-    return sum(path.stat().st_size for path in job.state.rglob("*")
-               if path.is_file() and not path.is_symlink())
+def stored_bytes(job: Job) -> int:
+    """In the job's state folder, and in the topics that it made for itself, as they lie on disk."""
+    own = [path for path in job.broker_log.iterdir()
+           if path.name.startswith((job.group, f"changelog__{job.group}"))]
+    return _folder_bytes(job.state) + sum(map(_folder_bytes, own))
+
+
+def _folder_bytes(folder: Path) -> int:
+    """Of regular files; a Kafka index is allocated ahead, and counts for nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):        # the system goes on while we look
+            if path.is_file() and not path.is_symlink() and "index" not in path.suffix:
+                total += path.stat().st_size
+    return total

@@ -28,6 +28,7 @@ class Job:
     state        folder of its own for checkpoints and stores; empty at the first start, kept when
                  the system is started again after a kill
     interval_s   seconds between checkpoints or commits, the same for every system
+    broker_log   where the broker keeps its topics
     processes    processes to spread the partitions over; most systems are one process with threads
     """
 
@@ -39,6 +40,7 @@ class Job:
     group: str
     state: Path
     partitions: int
+    broker_log: Path
     interval_s: float = 10.0
     processes: int = 1
     extra: Mapping[str, str] = field(default_factory=dict)

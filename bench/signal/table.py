@@ -7,16 +7,18 @@ turns at being first. A calibration loop before each run says how fast the machi
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.measuring import calibrate
-from bench.signal import crashing, data, pacing, report, topics
+from bench.signal import crashing, data, pacing, report, speeds, topics
 from bench.signal.running import Expected, Result, expect, measure
 from bench.signal.systems import Job, System, registry
 from bench.signal.workloads import FLOOR, WORKLOADS
@@ -30,6 +32,14 @@ RESULTS = PROJECT / "bench" / "RESULTS.md"
 # Below this a run ends before it has warmed up.
 EVENTS_MIN = 6_000
 PROFILES_MIN = 2_000
+TWICE = "kairos-2"
+# For the estimate: a system's start and its topics; what the slower ones do of their share.
+START_S, EVENTS_PER_S, TWIN_S_PER_EVENT = 5.0, 90_000, 20e-6
+QUICK = {"events": 30_000, "users": 1_000, "absence_users": 10_000, "repeats": 1, "forms": ["json"],
+         "rate": 2_000, "seconds": 3, "profiles": PROFILES_MIN, "interval": 1.0,
+         "systems": ["floor", "kairos", "kairos-2", "flink-heap", "kafka-streams", "quixstreams",
+                     "bytewax", "pathway", "faust"],
+         "closely": ["kairos", "flink-heap"], "keep_results": True}
 # Hopping windows cost the peers about ten times what the rest does.
 HOPPING_SHARE = 0.3
 
@@ -41,6 +51,7 @@ class Bench:
     asked: argparse.Namespace
     bootstrap: str
     work: Path
+    broker_log: Path
     runs: int = 0
     _streams: dict[tuple[str, int], data.Stream] = field(default_factory=dict)
     _expected: dict[tuple[str, str, int], Expected] = field(default_factory=dict)
@@ -81,7 +92,7 @@ class Bench:
         label = f"{system.name}-{workload.lower()}-{self.runs}"
         topics.create(self.bootstrap, f"fired-{label}", partitions=self.asked.partitions)
         return Job(workload, form, self.bootstrap, source_topic, f"fired-{label}",
-                   f"bench-{label}", self.work / label, self.asked.partitions,
+                   f"bench-{label}", self.work / label, self.asked.partitions, self.broker_log,
                    self.asked.interval, self.asked.processes,
                    {"BENCH_HEAP_MB": str(self.asked.heap_mb)})
 
@@ -118,24 +129,54 @@ def run(asked: argparse.Namespace, bench: Bench, systems: list[System]) -> repor
                 print(f"{workload} {source} {system.name}: {fault}", flush=True)
             else:
                 findings.speed.append((source, result))
+                speeds.note(HOME, result)
                 print(line(source, result), flush=True)
             finally:
                 bench.done(job)
+    if not asked.no_phases:
+        find_phases(asked, bench, systems, findings)
     pace_and_crash(asked, bench, systems, findings)
     return findings
 
 
+def find_phases(asked: argparse.Namespace, bench: Bench, systems: list[System],
+                findings: report.Findings) -> None:
+    """One more run of Kairos per workload, which says inside where its time goes."""
+    system = next((each for each in systems if each.name == "kairos"), None)
+    for workload in asked.workloads if system is not None else ():
+        source = "absence" if workload == "W4" else asked.sources[0]
+        stream = bench.stream(source, system, workload)
+        job = bench.job(system, workload, "json", bench.topic(source, stream, "json"))
+        said = job.state.with_suffix(".phases")
+        job = replace(job, extra={**job.extra, "BENCH_PHASES": str(said)})
+        try:
+            measure(system, job, stream, bench.expected(workload, source, stream),
+                    calibration_s=calibrate())
+            seconds = json.loads(said.read_text())
+            findings.phases[f"{workload}, {source}"] = {
+                phase: spent / len(stream) * 1e6 for phase, spent in seconds.items()}
+            print(workload, {phase: round(us, 2) for phase, us in
+                             findings.phases[f"{workload}, {source}"].items()}, flush=True)
+        except RuntimeError as fault:
+            findings.fail(system.name, f"{workload}, by phases: {fault}")
+        finally:
+            bench.done(job)
+
+
 def pace_and_crash(asked: argparse.Namespace, bench: Bench, systems: list[System],
                    findings: report.Findings) -> None:
-    for system in (each for each in systems if "W2" in each.workloads):
+    for system in (each for each in systems if each.name in asked.closely):
         try:
-            if asked.rate and asked.seconds:
-                half = findings.half_speed(system.name, "W2")
-                findings.pace.append(pacing.pace(
-                    bench, system, rate=min(asked.rate, half or asked.rate),
-                    seconds=asked.seconds))
-                print(findings.pace[-1], flush=True)
-            if asked.profiles:
+            for workload in asked.paced if asked.rate and asked.seconds else ():
+                half = (findings.half_speed(system.name, workload)
+                        or speeds.half(HOME, system.name, workload)
+                        or asked.rate * system.events_share)      # too short a run to tell
+                if workload in system.workloads:
+                    findings.pace.append(pacing.pace(
+                        bench, system, workload, rate=min(asked.rate, half),
+                        seconds=asked.seconds))
+                    print(findings.pace[-1], flush=True)
+            if asked.profiles and "W2" in system.workloads:
                 findings.crashes.append(crashing.crash(
                     bench, system,
                     profiles=max(PROFILES_MIN, int(asked.profiles * system.events_share))))
@@ -145,10 +186,26 @@ def pace_and_crash(asked: argparse.Namespace, bench: Bench, systems: list[System
             print(f"{system.name}: {fault}", flush=True)
 
 
+def estimate_s(asked: argparse.Namespace, systems: list[System]) -> float:
+    """Roughly how long it will take; on two cores, nothing else running."""
+    apiece = START_S + 1.5 * asked.interval
+    # Slow systems have their share of the events; so every run takes about as long.
+    runs = asked.repeats * len(list(plan(asked, systems, 0)))
+    whole = runs * (apiece + asked.events / EVENTS_PER_S)
+    whole += len(asked.workloads) * TWIN_S_PER_EVENT * asked.events
+    closely = [system for system in systems if system.name in asked.closely]
+    paced = sum(each in system.workloads for system in closely for each in asked.paced)
+    crashed = sum("W2" in system.workloads for system in closely)
+    return (whole + paced * bool(asked.rate and asked.seconds) * (apiece + 1.5 * asked.seconds)
+            + crashed * bool(asked.profiles) * (2 * apiece + 4 * asked.profiles / EVENTS_PER_S))
+
+
 def line(source: str, r: Result) -> str:
     verdict = "equal" if r.equal else f"{r.missing} MISSING, {r.unasked} UNASKED"
-    return (f"{r.workload:5} {source:7} {r.system:16} {r.events:>9,} events "
-            f"{r.events_per_s:>9,.0f}/s {r.cpu_us:7.2f} us ({r.flushed_us:.2f} flushed, "
+    pace = ("too short a run   " if math.isnan(r.events_per_s)
+            else f"{r.events_per_s:>9,.0f}/s {r.cpu_us:7.2f} us")
+    return (f"{r.workload:5} {source:7} {r.system:16} {r.events:>9,} events {pace} "
+            f"({r.flushed_us:.2f} flushed, "
             f"{r.whole_us:.2f} whole) "
             f"{r.rss_mb:6,.0f} MB  {r.firings:,} firings {verdict}"
             f"{f', {r.twice} twice' if r.twice else ''}  loop {r.calibration_s:.3f} s")
@@ -172,8 +229,15 @@ def options() -> argparse.ArgumentParser:
                         help="events/s while latency is measured, at most half of what the system "
                              "can; 0 leaves it out")
     parser.add_argument("--seconds", type=int, default=20, help="how long latency is measured")
+    parser.add_argument("--closely", nargs="*", choices=names,
+                        default=[name for name in names if name != TWICE],
+                        help="systems whose latency and recovery are measured")
+    parser.add_argument("--paced", nargs="*", choices=("W1", "W2", "W3"), default=["W2"],
+                        help="workloads whose latency is measured; a firing of W4 is made by time")
     parser.add_argument("--profiles", type=int, default=1_000_000,
                         help="profiles at the kill -9; 0 leaves recovery out")
+    parser.add_argument("--no-phases", action="store_true",
+                        help="leave out the runs that say where Kairos' time goes")
     parser.add_argument("--interval", type=float, default=10.0,
                         help="seconds between checkpoints or commits, for every system")
     parser.add_argument("--processes", type=int, default=1,
@@ -184,14 +248,27 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--heap-mb", type=int, default=3072, help="largest heap of a JVM")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--keep-results", action="store_true", help="print only, write nothing")
+    parser.add_argument("--quick", action="store_true",
+                        help="everything once on small streams, to see that it works: the figures "
+                             "say nothing, and are not written")
     return parser
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """With --quick, what is not said otherwise is small."""
+    parser = options()
+    if parser.parse_args(words).quick:
+        parser.set_defaults(**QUICK)
+    return parser.parse_args(words)
+
+
 def main() -> None:
-    asked = options().parse_args()
+    asked = parse(sys.argv[1:])
     # Ended by a signal, it still stops the broker and the system that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     systems = [system for name, system in registry().items() if name in asked.systems]
+    print(f"about {max(1, round(estimate_s(asked, systems) / 60))} minutes on two cores; each "
+          "section of the results is written by one run, and may be measured alone", flush=True)
     project = Settings.model_validate({"home": PROJECT / ".kairos"})
     jars = broker.ensure_jars(project)
     HOME.mkdir(parents=True, exist_ok=True)
@@ -204,14 +281,14 @@ def main() -> None:
         broker.start(settings)
         try:
             broker.wait_ready(settings)
-            bench = Bench(asked, settings.bootstrap, Path(folder))
+            bench = Bench(asked, settings.bootstrap, Path(folder), broker.data(settings))
             findings = run(asked, bench, systems)
         finally:
             broker.stop(settings)
-    text = report.text(findings)
-    print(text)
+    print(report.text(findings))
     if not asked.keep_results:
-        asked.results.write_text(text)
+        before = asked.results.read_text() if asked.results.exists() else ""
+        asked.results.write_text(report.text(findings, before))
 
 
 if __name__ == "__main__":
