@@ -13,6 +13,7 @@ import numpy as np
 from streams import pipeline
 from streams.choose import absences, kernel, triggers
 from streams.choose.backing import Backing
+from streams.choose.entities.telling import Telling
 from streams.choose.features.layout import MASK, TENANT
 from streams.choose.program import GroupSlots, Program
 from streams.choose.sharing import Shares
@@ -41,7 +42,7 @@ class ChooseLogic:
         self._room = room
         self._side, self._program, self._playbooks_of = side, program, playbooks_of
         self._backing = Backing(program, side, members_min=members_min)
-        self._groups: dict[int, tuple[Tables, GroupSlots, Shares]] = {}
+        self._groups: dict[int, tuple[Tables, GroupSlots, Shares, Telling]] = {}
 
     def make_slab(self) -> Tables:
         return self._program.tables(self._room)
@@ -113,27 +114,30 @@ class ChooseLogic:
 
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Time comes as watermarks; what is still to be said of groups is said."""
-        self.shares_of(state).tell(self._program, self._side, state, out)
+        self._tell(state, out)
 
     def before_checkpoint(self, state: PartitionState, out: Out) -> None:
         """Say this partition's share of the groups that changed."""
-        shares = self.shares_of(state)
+        _, _, shares, things = self._of(state)
         shares.gather(state)
+        things.gather(tables_of(state).entities)
+        self._tell(state, out)
+
+    def _tell(self, state: PartitionState, out: Out) -> None:
+        tables, _, shares, things = self._of(state)
         shares.tell(self._program, self._side, state, out)
+        if self._program.entities:
+            things.tell(tables.entities, self._side, state, out)
 
     def groups_of(self, state: PartitionState) -> GroupSlots:
         """Where the partition's groups lie."""
         return self._of(state)[1]
 
-    def shares_of(self, state: PartitionState) -> Shares:
-        """What the partition has to tell of its groups."""
-        return self._of(state)[2]
-
-    def _of(self, state: PartitionState) -> tuple[Tables, GroupSlots, Shares]:
+    def _of(self, state: PartitionState) -> tuple[Tables, GroupSlots, Shares, Telling]:
         """What is kept beside the partition's tables; a partition recovered anew has new ones."""
         tables = tables_of(state)
         known = self._groups.get(state.partition)
         if known is None or known[0] is not tables:
             known = self._groups[state.partition] = (
-                tables, GroupSlots(self._program, tables), Shares(tables.groups))
+                tables, GroupSlots(self._program, tables), Shares(tables.groups), Telling())
         return known

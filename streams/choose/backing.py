@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from streams.choose.entities.asking import Things
 from streams.choose.features.backing_off import (
     GLOBAL,
     PROFILE,
@@ -28,11 +29,12 @@ _PLACES: Final = 6
 
 
 class Backing:
-    """`members_min`: groups of fewer people say nothing."""
+    """`members_min`: groups of fewer people say nothing. `things`: likewise of items and so on."""
 
     def __init__(self, program: Program, side: SideInputs, *, members_min: int) -> None:
         self._program, self._side, self._members_min = program, side, members_min
         self._pools = Pools(program.groups, side)
+        self.things = Things(program.entities, side, people_min=members_min)
         self._leaning = [spec for spec in program.people.specs if spec.back_off]
 
     @property

@@ -95,6 +95,8 @@ class Voice:
         moment, playbook = chosen.moment, chosen.moment.playbook
         features = self._program.snapshot(self._tables, self._people, slot, moment.moment_ms)
         self._backing.add(self._tables, slot, playbook.tenant, moment.moment_ms, usable, features)
+        things = self._backing.things.of_moment(self._tables.entities, playbook.tenant,
+                                                moment.items, moment.moment_ms)
         self._out.emit(pipeline.DECISIONS, profile_id, {
             "decision_id": chosen.decision_id, "tenant": playbook.tenant,
             "profile_id": profile_id, "playbook": playbook.name,
@@ -109,7 +111,7 @@ class Voice:
             "holdout_probability": playbook.holdout,
             "policy_version": f"{chosen.cell}-{chosen.evidence_count}",
             "segment": segments.cell_of(usable), "segments_json": orjson.dumps(usable).decode(),
-            "features_json": orjson.dumps(features).decode(),
+            "features_json": orjson.dumps({**features, **things}).decode(),
             "evidence_json": orjson.dumps(moment.evidence).decode(),
             "item_ids_json": orjson.dumps(moment.items).decode(), "purposes": purposes,
             "channel": playbook.channels[0],

@@ -129,7 +129,7 @@ class Results(NamedTuple):
 
 def no_results(count: int) -> Results:
     """Room for what the kernel tells of so many events."""
-    return Results(*(np.full(count, -1 if name == "slot" else 0, np.int64)
+    return Results(*(np.full(count, -1 if name in ("slot", "before") else 0, np.int64)
                      for name in Results._fields))
 
 

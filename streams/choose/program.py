@@ -12,6 +12,7 @@ import orjson
 from schemas import contract
 from streams import pipeline
 from streams.choose import absences, kernel
+from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.names import NAME_WORDS, name_column, name_of
@@ -49,7 +50,7 @@ class Program:
     """`recent_ids`: how many event ids a person's row remembers against producers' repeats."""
 
     def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
-                 recent_ids: int = 16) -> None:
+                 entities: tuple[EntitySpec, ...] = (), recent_ids: int = 16) -> None:
         traits = tuple(sorted(set().union(*(names_in(s.rule, "trait") for s in segments))))
         filters = {s.where[0] for s in features if s.where}.union(traits)
         asked = tuple(name for name in (*FILTERS, "locale", "timezone") if name in filters)
@@ -71,11 +72,12 @@ class Program:
         self.moving = kernel.Segments(self.rules.starts, self.rules.steps, self.rules.numbers,
                                       self.rules.watched, self.rules.crossings,
                                       np.array([*self.people.traits.values()], np.int64))
-        self.declared = Features(features)
+        self.declared, self.entities = Features(features), entities
         self._interests: dict[tuple[tuple[Told, ...], tuple[absences.Wait, ...]],
                               kernel.Interests] = {}
         self._decoder = ColumnDecoder(_EVENT.source, _EVENT.prefix)
         at = self._decoder.fields
+        self.columns: Mapping[str, int] = at
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
         self._properties = Properties(self.people)
         self._where_hashes = np.zeros(len(asked) + self._properties.width, np.int64)
@@ -89,7 +91,7 @@ class Program:
         self._objects = {name: at[name] for name in ("cart_id", "item_id", "order_id")}
 
     def tables(self, room: Room | None = None) -> Tables:
-        return Tables(self.people, self.groups, room)
+        return Tables(self.people, self.groups, room, self.entities)
 
     def names(self, mask: int) -> list[str]:
         """Segments of a mask, in the order they are declared."""

@@ -21,7 +21,7 @@ from streams.choose.tables import group_key, group_of, tables_of
 from streams.engine.records import Out
 from streams.engine.rows import Rows
 from streams.engine.stage import PartitionState
-from streams.kernel.side_inputs import SideInputs
+from streams.kernel.side_inputs import SEGMENT, SideInputs
 
 TELL_EVERY_MS: Final = 5_000
 
@@ -46,7 +46,7 @@ class Shares:
         if 0 < out.now_ms - self._told_ms < TELL_EVERY_MS:
             return
         for group, partition in tuple(side.overtaken):
-            if partition == state.partition:
+            if partition == state.partition and group[1] == SEGMENT:
                 side.overtaken.discard((group, partition))
                 self._due.add(group_key(group[0], group[2]))
         if self._due:
@@ -74,4 +74,4 @@ def _share(program: Program, state: PartitionState, key: bytes, now_ms: int,
     return f"{tenant}|{segment}|{state.partition}", {
         "tenant": tenant, "segment": segment, "partition": state.partition, "members": members,
         "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms, "recorded_ms": now_ms,
-        "entity": "segment", "epoch": state.epoch, "row": row}
+        "entity": SEGMENT, "epoch": state.epoch, "row": row}

@@ -15,6 +15,8 @@ from typing import cast
 import numpy as np
 
 from streams.choose.absences import Absences
+from streams.choose.entities.rows import ENTITY_PREFIX, Entities
+from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.layout import FLAGS, MOVED, NEWEST, STAMP, TENANT, Layout
 from streams.choose.features.migrating import Layouts
 from streams.engine.cold import Slots
@@ -27,6 +29,7 @@ from streams.kernel.errors import StateError
 
 GROUP_PREFIX = b"\x01"
 LAYOUT_PREFIX = b"\x00layout"
+_NOT_PEOPLE = (GROUP_PREFIX, ENTITY_PREFIX, LAYOUT_PREFIX)
 
 
 def group_key(tenant: str, segment: str) -> bytes:
@@ -46,7 +49,8 @@ def is_group(key: bytes) -> bool:
 class Tables:
     """The slab of choose: the engine saves and recovers it, compiled code works on it."""
 
-    def __init__(self, people: Layout, groups: Layout, room: Room | None = None) -> None:
+    def __init__(self, people: Layout, groups: Layout, room: Room | None = None,
+                 entities: tuple[EntitySpec, ...] = ()) -> None:
         self._of_people = Layouts(people, LAYOUT_PREFIX + b"P")
         self._of_groups = Layouts(groups, LAYOUT_PREFIX + b"G")
         self.people = Rows(row_bytes=people.row_bytes, layout=people.id,
@@ -55,7 +59,10 @@ class Tables:
         self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id,
                            migrate=self._of_groups.migrate)
         self.absences = Absences(self.people)
+        self.entities = Entities(entities, LAYOUT_PREFIX + b"E")
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
+        for spec in entities:
+            self.layout ^= spec.layout.id
         self.deadlines: dict[str, Deadlines] = {}
         self._signed: dict[int, str] = {}
         # item -> people whose triggers care for it; from the tails, made anew with them.
@@ -66,23 +73,31 @@ class Tables:
         return self.groups if is_group(key) else self.people
 
     def __len__(self) -> int:
-        return len(self.people) + len(self.groups)
+        return len(self.people) + len(self.groups) + len(self.entities)
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self.groups
+        yield from self.entities
         yield from self.people
 
-    def _layouts_of(self, key: bytes) -> Layouts:
-        return self._of_groups if key[len(LAYOUT_PREFIX):][:1] == b"G" else self._of_people
+    def _layouts_of(self, key: bytes) -> Layouts | None:
+        kind = key[len(LAYOUT_PREFIX):][:1]
+        if kind == b"E":
+            return self.entities.layouts_of(key)
+        return self._of_groups if kind == b"G" else self._of_people
 
     def encode(self, key: bytes) -> bytes | None:
         if key.startswith(LAYOUT_PREFIX):
-            return self._layouts_of(key).encode(key)
-        return self.rows_of(key).encode(key)
+            layouts = self._layouts_of(key)
+            return None if layouts is None else layouts.encode(key)
+        return self._kept_of(key).encode(key)
+
+    def _kept_of(self, key: bytes) -> Rows | Entities:
+        return self.entities if key[:1] == ENTITY_PREFIX else self.rows_of(key)
 
     def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """`encode` of each key."""
-        of_people = [not key.startswith((GROUP_PREFIX, LAYOUT_PREFIX)) for key in keys]
+        of_people = [not key.startswith(_NOT_PEOPLE) for key in keys]
         rows = iter(self.people.encode_all([key for key, own in zip(keys, of_people, strict=True)
                                             if own]))
         return [next(rows) if own else self.encode(key)
@@ -90,12 +105,13 @@ class Tables:
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         if key.startswith(LAYOUT_PREFIX):
-            if value is not None:
-                self._layouts_of(key).learn(key, value)
+            layouts = self._layouts_of(key)
+            if value is not None and layouts is not None:
+                layouts.learn(key, value)
             return
         self._unread.pop(key, None)
         try:
-            self.rows_of(key).apply(key, value)
+            self._kept_of(key).apply(key, value)
         except StateError:      # its layout may be told later in the log
             assert value is not None
             self._unread[key] = value
@@ -115,7 +131,7 @@ class Tables:
     def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
         """`apply` of each row; those of people together."""
         people = {key: value for key, value in rows.items()
-                  if not key.startswith((GROUP_PREFIX, LAYOUT_PREFIX))}
+                  if not key.startswith(_NOT_PEOPLE)}
         others = self.people.apply_plain(people)
         for key in people.keys() - others.keys() if self._unread else ():
             self._unread.pop(key, None)
@@ -128,7 +144,7 @@ class Tables:
         on begin to count."""
         waiting, self._unread = self._unread, {}
         for key, value in waiting.items():
-            self.rows_of(key).apply(key, value)
+            self._kept_of(key).apply(key, value)
         self.people.forget_dirty()
         self.groups.forget_dirty()
         newest_ms = self._newest_ms()
@@ -137,6 +153,7 @@ class Tables:
                     for block in self.people.blocks())
         self._of_people.settle(newest_ms, start)
         self._of_groups.settle(newest_ms)
+        self.entities.settle(newest_ms)
 
     def _newest_ms(self) -> dict[int, int]:
         """{tenant's hash: newest event time heard of}."""
@@ -164,13 +181,14 @@ class Tables:
     @property
     def dirty(self) -> bool:
         return (self._of_people.due or self._of_groups.due or self.people.dirty
-                or self.groups.dirty)
+                or self.groups.dirty or self.entities.dirty)
 
     def take_dirty(self) -> list[bytes]:
         """Groups first: whoever finds a person's row in the changelog finds the group's as well;
         and its layout's."""
         return [*self._of_groups.take_due(), *self._of_people.take_due(),
-                *self.groups.take_dirty(), *self.people.take_dirty()]
+                *self.groups.take_dirty(), *self.entities.take_dirty(),
+                *self.people.take_dirty()]
 
     def covers(self, rows: Rows, slot: int) -> Mapping[int, int]:
         """Which features of a row have not counted from the beginning; see `Layouts.covers`."""

@@ -13,9 +13,10 @@ import numpy as np
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import absences, handing, item_changes, kernel, triggers, waking
+from streams.choose import absences, changes, handing, item_changes, kernel, triggers, waking
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
+from streams.choose.entities import tally
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
@@ -23,7 +24,6 @@ from streams.choose.tables import tables_of
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.engine.watermarks import NEVER
-from streams.kernel import ids
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
@@ -55,7 +55,7 @@ class Walk:
     def _take(self, records: Sequence[Record], seen: kernel.Seen) -> None:
         batch = self._program.batch(records, lines_items)
         interests = self._prepare(batch)
-        count, at = len(records), 0
+        count, at, tallied = len(records), 0, 0
         results = kernel.no_results(count)
         while at < count:
             stopped = self._program.run(at, batch, self._tables, seen, interests,
@@ -70,9 +70,20 @@ class Walk:
                     self._settle(records[n], results, n)
             at = stopped
             if at < count and not batch.usable[at]:
+                tallied = self._tally(batch, results, tallied, at)
                 self._out.at(records[at])
                 self._other(records[at])
                 at += 1
+        self._tally(batch, results, tallied, count)
+
+    def _tally(self, batch: kernel.Batch, results: kernel.Results, start: int, end: int) -> int:
+        """Count events up to `end` in the rows of the things they name: those which the kernel
+        counted, of which it has told the segments before."""
+        if self._program.entities:
+            counted = np.nonzero(results.before[start:end] >= 0)[0] + start
+            tally.take(self._tables.entities, self._program.columns, batch, counted,
+                       self._state.notes)
+        return end
 
     def _prepare(self, batch: kernel.Batch) -> kernel.Interests:
         """Room for what may be new, and which event types somebody listens to, per tenant."""
@@ -157,8 +168,8 @@ class Walk:
         if event["locale"]:
             self._people.tail(slot)["l"] = event["locale"]
         at_ms = int(self._people.views.i64[slot, NEWEST])
-        changes = self._tell_changes(slot, event["profile_id"], at_ms, "event",
-                                     int(results.before[n]), int(results.after[n]))
+        moved = self._tell_changes(slot, event["profile_id"], at_ms, "event",
+                                   int(results.before[n]), int(results.after[n]))
         playbooks, items = self._playbooks[event["tenant"]], items_of(event)
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
@@ -167,7 +178,7 @@ class Walk:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
             moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
                                         event, items, self._voice.person(slot, at_ms))
-            moments += triggers.on_segments(playbooks, changes, at_ms, event["appended_ms"], event,
+            moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
             if held:
                 self._tables.absences.freeze(slot, kept)
@@ -339,14 +350,14 @@ class Walk:
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
                                        self._program.moving, due_ms, self._hash_of(slot))
         at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
-        changes = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
+        moved = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
         kept = self._people.tails.get(slot, {}).get("w", {})
         self._tables.absences.thaw(slot, kept, self._waiting(tenant))
-        if not kept and not changes:
+        if not kept and not moved:
             return
         playbooks = self._playbooks_in(tenant)
         moments = triggers.on_watermark(playbooks, kept, due_ms, appended_ms, reached_ms)
-        moments += triggers.on_segments(playbooks, changes, at_ms, appended_ms)
+        moments += triggers.on_segments(playbooks, moved, at_ms, appended_ms)
         self._tables.absences.freeze(slot, kept)
         self._keep(slot, kept)
         self._voice.decide_all(slot, tenant, profile_id, moments)
@@ -378,21 +389,7 @@ class Walk:
     def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
                       after: int) -> list[triggers.Change]:
         """Say which segments the person entered, then which they left."""
-        changes: list[triggers.Change] = []
-        if before == after:
-            return changes
         tenant = self._tables.tenant_of(slot)
-        assert tenant is not None
-        sizes = self._state.notes.setdefault("sizes", {}).setdefault(tenant, {})
-        resized = self._state.notes.setdefault("resized", {}).setdefault(tenant, [])
-        for entered, mask in ((True, after & ~before), (False, before & ~after)):
-            for segment in self._program.names(mask):
-                change_id = ids.derive("segment", tenant, profile_id, segment, at_ms, int(entered))
-                changes.append(triggers.Change(segment, entered, change_id))
-                self._out.emit(pipeline.SEGMENT_CHANGES, profile_id, {
-                    "change_id": change_id, "tenant": tenant, "profile_id": profile_id,
-                    "segment": segment, "entered": entered, "event_ms": at_ms, "cause": cause})
-                sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
-                if segment not in resized:
-                    resized.append(segment)
-        return changes
+        assert tenant is not None or before == after
+        return changes.tell(self._program, self._out, self._state.notes, tenant or "", profile_id,
+                            at_ms=at_ms, cause=cause, before=before, after=after)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "catalogue": "streams.cli.catalogue:catalogue",
     "why": "streams.cli.why:why",
     "profile": "streams.cli.profile:profile",
+    "entity": "streams.cli.entity:entity",
     "sql": "streams.cli.sql:sql",
     "report": "streams.cli.report:report",
     "backfill": "streams.cli.backfill:backfill",

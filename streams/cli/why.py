@@ -63,6 +63,8 @@ def show_consents(consents: Sequence[Part], console: Console) -> None:
 
 
 def show_features(features: Part, console: Console) -> None:
+    things = {name: f for name, f in features.items() if "value" not in f}
+    features = {name: f for name, f in features.items() if "value" in f}
     known = {name: f for name, f in features.items() if f["value"] is not None}
     table(console, "Features", ("feature", "value", "age", "counts since"), [
         (name, _shown(f["value"]), age(f["age_ms"]),
@@ -73,9 +75,19 @@ def show_features(features: Part, console: Console) -> None:
         (name, "" if b["used"] is None else f"{b['used']:g}", b["level"],
          f"{b['events']} of {b['below']}", _level(b.get("segment")), _level(b.get("global")))
         for name, b in leaning.items()])
+    show_things(things, console)
     if len(known) < len(features):
         console.print(f"not known: {', '.join(n for n in features if n not in known)}",
                       highlight=False, style="dim")
+
+
+def show_things(things: Part, console: Console) -> None:
+    """Features of items and other things: {entity: {name: {...}}}."""
+    table(console, "Of things", ("thing", "people", "feature", "value", "age"), [
+        (f"{entity} {name}", f"{told['people']:,}", feature,
+         "" if f["value"] is None else f"{f['value']:g}", age(f["age_ms"]))
+        for entity, named in things.items() for name, told in named.items()
+        for feature, f in told.items() if isinstance(f, dict)])
 
 
 def _level(told: Part | None) -> str:

@@ -10,8 +10,8 @@ Time     the tenant's own: moment_ms plus what the wall clock has moved since th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import orjson
 
@@ -24,6 +24,8 @@ from streams.kernel.outcomes import Refused
 from streams.kernel.purposes import PERSONALISE
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
+
+BESTSELLER: Final = "item.bestseller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +54,30 @@ def prepare(decision: Mapping[str, Any], playbook: Playbook | None, side: SideIn
     left_ms = decision["useful_until_ms"] - tenant_now_ms
     if left_ms <= 0:
         return Refused("deadline", "useful_until_ms", "the message is not useful any more")
-    facts = catalogue.bind(_item(decision, side), playbook.facts, shop=playbook.shop,
+    item = _item(decision, side)
+    facts = catalogue.bind(item, playbook.facts, shop=playbook.shop,
                            locale=playbook.locale, now_ms=tenant_now_ms,
                            age_ms_max=params.facts_age_ms_max)
     if isinstance(facts, Refused):
         return facts
+    if BESTSELLER in playbook.facts and item is not None and _is_bestseller(
+            decision["features_json"], item["item_id"]):
+        facts = replace(facts, claims=facts.claims | {BESTSELLER})
     brief = brief_of(decision, playbook, variant, facts,
                      lambda text: (decision["tenant"], text) in side.categories)
     frontier = {decision["segment"], *brief.segments} & set(params.frontier_segments)
     rungs = params.models(frontier=bool(frontier)) if models else ()
     task = Task(decision["decision_id"], brief, facts, variant, rungs)
     return Prepared(task, playbook.version, decision["value_micros"], left_ms)
+
+
+def _is_bestseller(features_json: str, item_id: str) -> bool:
+    """Whether the decision holds that the item's features make it one; see docs/features.md."""
+    try:
+        features = orjson.loads(features_json or b"{}")
+        return features["item"][item_id]["bestseller"] is True
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return False
 
 
 def _item(decision: Mapping[str, Any], side: SideInputs) -> dict[str, Any] | None:

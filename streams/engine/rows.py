@@ -15,7 +15,6 @@ its changelog value and its snapshot record: a header, the row, the tail as JSON
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from streams.engine import framed
 from streams.engine.cold import Cold, Slots, idle
 from streams.engine.index import Index
 from streams.engine.room import Beside, Block, Room, view_of
@@ -30,8 +30,6 @@ from streams.kernel.errors import StateError
 
 log = logging.getLogger(__name__)
 
-_HEADER = struct.Struct("<4sIII")          # magic, layout id, row bytes, tail bytes
-_MAGIC = b"KRW2"
 _ROWS_FIRST = 256
 _SLOT_BYTES, _TAIL_BYTES = 112, 1024       # of index and views; of a tail as Python objects
 _KEY_BYTES = 32                            # of a profile id
@@ -142,7 +140,7 @@ class Rows:
         found: list[bytes | None] = [None] * len(keys)
         slots = self.index.find_all(keys)
         here = np.nonzero(slots >= 0)[0]
-        self._encoded(here.tolist(), self._bytes[slots[here]], self._said(slots), found)
+        framed.put(self.layout, here.tolist(), self._bytes[slots[here]], self._said(slots), found)
         if self.cold_count and len(here) < len(keys):
             assert self.cold is not None
             others = np.nonzero(slots < 0)[0]
@@ -150,8 +148,8 @@ class Rows:
             others, places = others[places >= 0], places[places >= 0]
             words, said = self.cold.read(places, self.row_bytes // 8)
             numbers = others.tolist()
-            self._encoded(numbers, words.view(np.uint8),
-                          {numbers[n]: tail for n, tail in said.items()}, found)
+            framed.put(self.layout, numbers, words.view(np.uint8),
+                       {numbers[n]: tail for n, tail in said.items()}, found)
         return found
 
     def _said(self, slots: Slots) -> dict[int, bytes]:
@@ -178,23 +176,6 @@ class Rows:
         if self.beside is not None:
             self.beside.forget(slots)
 
-    def _encoded(self, numbers: Sequence[int], rows: npt.NDArray[np.uint8],
-                 tails: Mapping[int, bytes], found: list[bytes | None]) -> None:
-        """Row n goes to place numbers[n] of `found`; tails are by place."""
-        plain = _HEADER.pack(_MAGIC, self.layout, self.row_bytes, 0)
-        size = len(plain) + self.row_bytes
-        whole = np.empty((len(rows), size), np.uint8)
-        whole[:, :len(plain)] = np.frombuffer(plain, np.uint8)
-        whole[:, len(plain):] = rows
-        raw = whole.reshape(-1).data
-        for n, number in enumerate(numbers):
-            found[number] = bytes(raw[n * size:(n + 1) * size])
-        for number, tail in tails.items():
-            row = found[number]
-            assert row is not None
-            found[number] = (_HEADER.pack(_MAGIC, self.layout, self.row_bytes, len(tail))
-                             + row[len(plain):] + tail)
-
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take a row from the changelog; None is a tombstone.
 
@@ -217,7 +198,7 @@ class Rows:
 
     def apply_plain(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Take rows of this layout without tails, together; returns the others for `apply`."""
-        plain = _HEADER.pack(_MAGIC, self.layout, self.row_bytes, 0)
+        plain = framed.header(self.layout, self.row_bytes)
         size = len(plain) + self.row_bytes
         keys = [key for key, value in rows.items()
                 if len(value) == size and value.startswith(plain)]
@@ -248,21 +229,16 @@ class Rows:
 
     def read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
         """(row, tail) of what `encode` gave, brought over to this layout. Raises StateError."""
-        if len(value) < _HEADER.size:
-            raise StateError("a changelog value is shorter than a row's header")
-        magic, layout, row_bytes, tail_bytes = _HEADER.unpack_from(value)
-        end = _HEADER.size + row_bytes
-        if magic == _MAGIC and len(value) == end + tail_bytes:
-            row = value[_HEADER.size:end]
-            tail = orjson.loads(value[end:]) if tail_bytes else {}
-            if layout == self.layout and row_bytes == self.row_bytes:
+        layout, row, tail = framed.split(value)
+        if row is not None:
+            if layout == self.layout and len(row) == self.row_bytes:
                 return row, tail
             moved = self._migrate(layout, row, tail) if self._migrate else None
             if moved is not None:
                 return moved
         raise StateError(
-            f"a changelog row has layout {layout} and {row_bytes} bytes; this build reads layout "
-            f"{self.layout} and {self.row_bytes} bytes, and the changelog does not say how the "
+            f"a changelog row has layout {layout} and {len(row or b'')} bytes; this build reads "
+            f"layout {self.layout} and {self.row_bytes} bytes, and the changelog does not say how the "
             "other one is laid out",
             "replay from events.admitted with an empty changelog: kairos clean --state")
 

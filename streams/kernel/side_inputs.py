@@ -56,6 +56,7 @@ class ConsentBook:
 
 
 Group = tuple[str, str, str]        # tenant, entity, name
+SEGMENT = "segment"                 # the entity of segments and of everybody
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class SideInputs:
     version: int = 0
     _members: dict[Group, int] = field(default_factory=dict)
 
-    def members(self, tenant: str, name: str, entity: str = "segment") -> int:
+    def members(self, tenant: str, name: str, entity: str = SEGMENT) -> int:
         """How many people are in a group by the newest word of every partition of choose; 0 when
         none has said anything yet."""
         return self._members.get((tenant, entity, name), 0)
@@ -109,10 +110,19 @@ class SideInputs:
             self._take_share(record)
 
     def _take_share(self, record: Mapping[str, Any]) -> None:
-        group = (record["tenant"], record.get("entity", "segment"), record["segment"])
+        group = (record["tenant"], record.get("entity", SEGMENT), record["segment"])
         partition, shares = record["partition"], self.rolls.get(group, {})
         standing = shares.get(partition, {"members": 0})
         if record.get("epoch", 0) < standing.get("epoch", 0):
             self.overtaken.add((group, partition))
         self._members[group] = self._members.get(group, 0) + record["members"] - standing["members"]
-        self.rolls[group] = {**shares, partition: dict(record)}
+        if group[1] == SEGMENT or record["row"]:
+            self.rolls[group] = {**shares, partition: dict(record)}
+            return
+        # Things come and go: of those that nobody speaks of nothing is kept.
+        left = {where: share for where, share in shares.items() if where != partition}
+        if left:
+            self.rolls[group] = left
+        else:
+            self.rolls.pop(group, None)
+            self._members.pop(group, None)

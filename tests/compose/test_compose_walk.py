@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import orjson
@@ -175,6 +176,27 @@ def test_nothing_personal_reaches_the_brief_or_the_prompt() -> None:
     assert "canary" not in told.lower() and "987654" not in told
     assert "shop.example" not in told and "Blue mug" not in told and "4.25" not in told
     assert prepared.task.brief.signals == (("cart_adds_24h", "a few"), ("spend_30d", "very high"))
+
+
+@pytest.mark.parametrize(("told", "wanted", "claims"), [
+    ({"mug": {"bestseller": True, "people": 40}}, True, {"item.bestseller"}),
+    ({"mug": {"bestseller": True, "people": 40}}, False, set()),
+    ({"mug": {"bestseller": 1}, "jug": {"bestseller": True}}, True, set()),
+    ({"mug": {"people": 40}}, True, set()), ([], True, set()), (None, True, set())])
+def test_only_what_the_decision_holds_of_the_very_item_makes_it_a_bestseller(
+        told: Any, wanted: bool, claims: set[str]) -> None:
+    facts = "facts: [item.title, item.price, item.url, item.bestseller]" if wanted else \
+        "facts: [item.title, item.price, item.url]"
+    text = re.sub(r"facts: \[.*\]", facts, YAML)
+    assert facts in text
+    playbook = loading.from_yaml(text, TENANT, 3)
+    features = orjson.dumps({"orders": {"value": 1.0}, "item": told}).decode()
+    prepared = prepare(decision(features_json=features), playbook, side(), NOW_MS,
+                       ComposeParams(), models=True)
+    assert isinstance(prepared, Prepared)
+    assert prepared.task.brief.claims & {"item.bestseller"} == claims
+    assert prepared.task.facts.claims == prepared.task.brief.claims
+    assert prepared.task.brief.signals == (("orders", "once"),)
 
 
 @pytest.mark.parametrize(("name", "value", "word"), [

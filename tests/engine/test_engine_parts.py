@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import contract
@@ -18,6 +18,7 @@ from streams.kernel.errors import StateError
 keys = st.binary(min_size=1, max_size=3)
 
 
+@settings(deadline=None)      # compiled at the first call
 @given(st.binary(min_size=1, max_size=80), st.integers(1, 256))
 def test_the_compiled_partitioner_is_that_of_every_client(key: bytes, partitions: int) -> None:
     assert hashing.partition_of(key, partitions) == ids.partition_of(key, partitions)

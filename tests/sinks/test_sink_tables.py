@@ -151,6 +151,10 @@ def test_small_segments_are_in_no_view_of_sizes(land: Callable[..., int], reader
              sums_json="{}", entity="segment")
     land("segments.rolled", tenant="k", segment="vip", partition=0, members=500, sums_json="{}",
          entity="item")
+    land("segments.rolled", tenant="k", segment="rare", partition=0, members=3, sums_json="{}",
+         entity="item")
+    assert ask(reader, "SELECT entity, name, people FROM things WHERE tenant = 'k'") == [
+        ("item", "vip", 500)]
     sizes = "SELECT segment, members FROM segment_sizes WHERE tenant = 'k' ORDER BY segment"
     assert ask(reader, sizes) == [("", 31), ("vip", 20)], "20 unless the sink is told otherwise"
     for members_min, shown in ((30, [("", 31)]), (20, [("", 31), ("vip", 20)])):

@@ -19,7 +19,7 @@ URL = f"/v1/profiles/{PROFILE}"
     f"Basic {OPERATOR_KEY}", OPERATOR_KEY, "Bearer é", f"Bearer  x{OPERATOR_KEY}"])
 def test_without_the_operator_key_nothing_is_told(said: str | None, tmp_path: Path) -> None:
     headers = {} if said is None else {"Authorization": said.encode()}
-    for url in (URL, "/v1/profiles/nonsense"):
+    for url in (URL, "/v1/profiles/nonsense", "/v1/entities/item/sku", "/v1/entities/no/sku"):
         answer = client_at(tmp_path, Recorder()).get(url, headers=headers)
         assert answer.status_code == 401
         assert answer.json()["error"]["reason"] == "not_allowed"
@@ -41,6 +41,14 @@ def test_what_is_no_profile_id_is_not_looked_for(name: str, tmp_path: Path) -> N
         f"/v1/profiles/{name}", headers={"Authorization": f"Bearer {OPERATOR_KEY}"})
     assert answer.status_code == 404
     assert answer.json()["error"]["reason"] == "bad_value"
+
+
+def test_things_that_are_not_declared_are_not_looked_for(tmp_path: Path) -> None:
+    answer = client_at(tmp_path, Recorder()).get(
+        "/v1/entities/property.shoe/a/b", headers={"Authorization": f"Bearer {OPERATOR_KEY}"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["field"] == "entity"
+    assert "property.shoe" in answer.text
 
 
 def test_a_broker_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ FROM (
            JSONExtractString(pair.2, 'back_off', 'level') AS level,
            JSONExtractRaw(pair.2, 'value') NOT IN ('', 'null') AS known_here
     FROM decisions ARRAY JOIN JSONExtractKeysAndValuesRaw(features_json) AS pair
+    WHERE JSONHas(pair.2, 'value')      -- things that the decision is about stand there as well
 )
 GROUP BY world, feature
 ORDER BY world, coverage DESC, feature

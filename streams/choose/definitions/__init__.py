@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from streams.choose.definitions import form
+from streams.choose.entities.spec import TELL_DEFAULT, EntitySpec
 from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.lists import ListFault, PeopleList, read_list
 from streams.choose.features.spec import (
     LISTED,
     LISTED_MAX,
     OF_TEXTS,
+    PROFILE,
     WINDOW_MS_MAX,
     FeatureSpec,
 )
@@ -39,12 +41,14 @@ LISTS, LIST_SUFFIX = "lists", ".txt"        # a folder beside them, a file per l
 class Definitions:
     """`features` in the order of the file; `segments` most telling first.
 
+    entities   features of things, by what the things are
     versions   of features.yml and of segments.yml, as these say themselves
     """
 
     features: tuple[FeatureSpec, ...]
     segments: tuple[SegmentSpec, ...]
     versions: tuple[int, int] = (0, 0)
+    entities: tuple[EntitySpec, ...] = ()
 
     @property
     def feature_names(self) -> dict[str, str]:
@@ -81,7 +85,7 @@ def check(folder: Path | None = None) -> list[DefinitionError]:
 def compiled(folder: Path | None = None) -> Program:
     """The definitions as a program. Raises DefinitionError."""
     found = load(folder)
-    return Program(found.features, found.segments)
+    return Program(found.features, found.segments, entities=found.entities)
 
 
 def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
@@ -90,13 +94,14 @@ def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
             str(folder), 1, f"no folder with {' or '.join(FILES)}",
             "KAIROS_DEFINITIONS names such a folder; leave it empty for the shipped definitions")]
     paths = [_file(folder, name) for name in FILES]
-    (features, faults), versions = _features(paths[0]), tuple(map(_version, paths))
+    (declared, entities, faults), versions = _features(paths[0]), tuple(map(_version, paths))
+    features = tuple(spec for spec in declared if spec.entity == PROFILE)
     clusters, between = (None, []) if faults else _clusters(folder / LEARNED, features)
     lists, of_lists = _lists(folder / LISTS)
     between += of_lists
     segments, more = ((), []) if between else _segments(
         paths[1], {spec.name: spec.value_is for spec in features}, clusters, lists)
-    return (Definitions(features, segments, (versions[0], versions[1])),
+    return (Definitions(features, segments, (versions[0], versions[1]), entities),
             [*faults, *between, *more])
 
 
@@ -159,22 +164,31 @@ def _told(path: Path, faults: Iterable[Fault]) -> list[DefinitionError]:
             for f in sorted(faults, key=lambda f: f.line)]
 
 
-def _features(path: Path) -> tuple[tuple[FeatureSpec, ...], list[DefinitionError]]:
+def _features(path: Path) -> tuple[tuple[FeatureSpec, ...], tuple[EntitySpec, ...],
+                                   list[DefinitionError]]:
     spot, faults = _read(path, form.FEATURES)
     if spot is None:
-        return (), faults
+        return (), (), faults
     whole = cast(dict[str, Any], spot.plain())
     bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["features"].mapping)
     found: list[FeatureSpec] = []
     told: list[Fault] = []
-    plain: dict[str, str] = {}
+    plain: dict[str, dict[str, str]] = {}
     for name, body in bodies.items():
         made = _feature(name, cast(dict[str, Any], body.plain()), whole)
-        told += form.meaning_faults(name, body, made, plain)
+        of_kin = plain.setdefault(made.entity, {})
+        told += form.meaning_faults(name, body, made, of_kin)
+        told += form.entity_faults(name, body, made, whole.get("entities", {}))
         if made.kind != "ratio":
-            plain[name] = made.value_is
+            of_kin[name] = made.value_is
         found.append(made)
-    return tuple(found), _told(path, told or form.size_faults(bodies, found))
+    entities = () if told else tuple(
+        EntitySpec(name, kept["keep"], kept.get("tell", TELL_DEFAULT), own)
+        for name, kept in whole.get("entities", {}).items()
+        if (own := tuple(spec for spec in found if spec.entity == name)))
+    told += form.things_faults(spot, entities)
+    of_people = [spec for spec in found if spec.entity == PROFILE]
+    return tuple(found), entities, _told(path, told or form.size_faults(bodies, of_people))
 
 
 def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureSpec:
@@ -186,7 +200,8 @@ def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureS
         (of,) if isinstance(of, str) else tuple(of), _span(body, "half_life"),
         where[0] if where else (), body.get("purpose", whole["purpose"]),
         parse_span(retention) if retention else WINDOW_MS_MAX, _span(body, "gap"), _cuts(body),
-        _most(body), back_off=body.get("back_off", {}).get("below", 0))
+        _most(body), back_off=body.get("back_off", {}).get("below", 0),
+        entity=body.get("entity", PROFILE), bestseller_from=float(body.get("bestseller_from", 0)))
 
 
 def _most(body: dict[str, Any]) -> int:

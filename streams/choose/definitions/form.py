@@ -7,6 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from streams.choose.entities.spec import (
+    CAMPAIGN,
+    CATEGORY,
+    ITEM,
+    KEEP_MAX,
+    ROWS_BYTES_MAX,
+    TELL_DEFAULT,
+    TELL_MAX,
+    EntitySpec,
+)
+from streams.choose.entities.spec import KINDS as THING_KINDS
 from streams.choose.features import spec
 from streams.choose.features.clusters import no_axis
 from streams.choose.features.layout import Layout
@@ -18,6 +29,8 @@ from streams.playbooks.source import Spot
 FEATURES_MAX, SEGMENTS_MAX = 200, 40
 ROW_BYTES_MAX = 16_384
 _NAME = Text("a name of lower-case letters, digits and _", r"[a-z][a-z0-9_]{0,59}", 1, 60)
+_ENTITY = Text("profile, item, category, campaign or property.NAME",
+               r"profile|item|category|campaign|property\.[A-Za-z][A-Za-z0-9_]{0,59}", 1, 80)
 _EVENT = Text("an event type, or '*' for any", r"\*|[a-z][a-z0-9_]{0,63}", 1, 64)
 
 
@@ -114,6 +127,8 @@ FEATURE = Fields({
     **_CUTS,
     "where": Key(Where(), "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
+    "entity": Key(_ENTITY, "what it is kept of; default: each profile"),
+    "bestseller_from": Key(Number(1e-6, 1e15), "of an item: from this value on it is a bestseller"),
     "back_off": Key(Fields({"below": Key(Whole(1, spec.BACK_OFF_MAX),
                                          "own events that are enough", required=True)}),
                     "with fewer own events, the value leans on the person's segment"),
@@ -129,6 +144,11 @@ FEATURES = Fields({
     "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long they may be kept; default 400d"),
     "features": Key(MapOf(_NAME, FEATURE, 1, FEATURES_MAX), "name: {kind: ..., ...}",
                     required=True),
+    "entities": Key(MapOf(_ENTITY, Fields({
+        "keep": Key(Whole(8, KEEP_MAX), "how many of them per tenant and partition",
+                    required=True),
+        "tell": Key(Whole(1, TELL_MAX), "how many of these all workers hear of, default "
+                    f"{TELL_DEFAULT}")}), 1, 8), "name: {keep: ...}, of those that features name"),
 })
 
 SEGMENTS = Fields({
@@ -269,6 +289,43 @@ def _cut_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> I
                         f"write the {spec.CUTS} numbers at which its grades part")
         elif list(cuts) != sorted(set(cuts)):
             yield Fault(line, f"'{where}.{key}' does not rise", "write the least first")
+
+
+def entity_faults(name: str, body: Spot, found: spec.FeatureSpec,
+                  declared: Mapping[str, Any]) -> Iterable[Fault]:
+    """What a feature of things must and may not say; `declared`: the file's entities."""
+    where, line = f"features.{name}", body.line
+    if name in (ITEM, CATEGORY, CAMPAIGN, "segment", spec.PROFILE):
+        yield Fault(line, f"{where}: things of that name stand beside features in decisions",
+                    "give it another name")
+    if found.bestseller_from and found.entity != ITEM:
+        yield Fault(line, f"{where}: only items are bestsellers", "leave bestseller_from out")
+    if found.entity == spec.PROFILE:
+        return
+    if found.entity not in declared:
+        yield Fault(line, f"{where}: nothing says how many of '{found.entity}' to keep, and events "
+                    "may name any number of them",
+                    f"write entities: {{{found.entity}: {{keep: 10000}}}} beside features")
+    if found.kind not in THING_KINDS:
+        yield Fault(line, f"{where}: a {found.kind} of things is not kept",
+                    f"use one of {', '.join(sorted(THING_KINDS))}")
+    if any(text.startswith(spec.PROPERTY) for text in (*found.of, *found.where[:1])):
+        yield Fault(line, f"{where}: features of things neither filter by nor are made of free "
+                    "properties", f"use {', '.join((*spec.SOURCES, *spec.FILTERS))}")
+    if found.back_off:
+        yield Fault(line, f"{where}: things lean on nothing", "leave back_off out")
+
+
+def things_faults(spot: Spot, entities: Iterable[EntitySpec]) -> Iterable[Fault]:
+    """Rows that would not fit: `keep` times the bytes of one."""
+    tree = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping).get("entities", spot).mapping)
+    for each in entities:
+        size = each.keep * each.layout.row_bytes
+        if size > ROWS_BYTES_MAX:
+            yield Fault(tree[each.name].line, f"entities.{each.name}: {each.keep:,} rows of "
+                        f"{each.layout.row_bytes:,} bytes are {size >> 20} MB per tenant and "
+                        "partition", f"keep at most {ROWS_BYTES_MAX // each.layout.row_bytes:,}, "
+                        "or declare fewer features or shorter windows")
 
 
 def _needs(where: str, line: int, key: str, is_needed: bool, value: int) -> Iterable[Fault]:

@@ -58,6 +58,7 @@ EXACT_DISTINCT_MAX = 16
 PER_HEAD: Final = frozenset({"count", "sum", "rate", "decay", "lifetime"})
 BACKING_OFF: Final = PER_HEAD | {"mean", "ratio"}
 BACK_OFF_MAX = 1000
+PROFILE: Final = "profile"
 
 _TILES_MS = ((HOUR_MS, 5 * MINUTE_MS), (DAY_MS, HOUR_MS), (7 * DAY_MS, 6 * HOUR_MS),
              (30 * DAY_MS, DAY_MS), (90 * DAY_MS, 3 * DAY_MS))
@@ -83,6 +84,8 @@ class FeatureSpec:
     most         how many texts a list has at the most
     cuts         of rfm, where its grades part: recency in ms, frequency in events, money in micros
     max_age_ms   when the newest event is older than this at reading time, there is no value
+    entity       what it is kept of: profile, or item, category, campaign, property.NAME
+    bestseller_from   of an item: a value that licenses the fact item.bestseller; 0: none
     back_off     with fewer own events than this, the value leans on groups; 0: never
     """
 
@@ -101,6 +104,8 @@ class FeatureSpec:
     most: int = 0
     # No part of what the value means: segments that ask for the feature stay as they are.
     back_off: int = field(default=0, repr=False)
+    entity: str = field(default=PROFILE, repr=False)
+    bestseller_from: float = field(default=0.0, repr=False)
 
     def matches(self, event_type: str) -> bool:
         return self.event in ("*", event_type)

@@ -1,0 +1,88 @@
+"""Asking: what all partitions say of a thing, as of a moment.
+
+A thing that fewer people were heard of with than a group must have is not spoken of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from streams.choose.entities.rows import Entities
+from streams.choose.entities.spec import CATEGORY, ITEM, EntitySpec
+from streams.choose.entities.telling import PEOPLE
+from streams.choose.features.layout import NEWEST
+from streams.choose.features.migrating import lacks_since
+from streams.choose.features.reading import NO_AGE, read
+from streams.choose.pooling import Pools
+from streams.engine.hashing import signed_hash
+from streams.kernel.side_inputs import SideInputs
+
+ITEMS_MAX: Final = 5                # of a decision
+BESTSELLER: Final = "bestseller"    # what a thing's features license, see `compose.prepare`
+
+
+class Things:
+    """`people_min`: things of fewer people are not spoken of."""
+
+    def __init__(self, specs: Sequence[EntitySpec], side: SideInputs, *, people_min: int) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+        self._side, self._people_min = side, people_min
+        self._pools = {spec.name: Pools(spec.layout, side) for spec in specs}
+
+    @property
+    def names(self) -> list[str]:
+        """Entities that are declared."""
+        return sorted(self._specs)
+
+    def people(self, tenant: str, entity: str, name: str) -> int:
+        """Of how many people a thing is heard, all partitions together."""
+        return self._side.members(tenant, name, entity)
+
+    def newest_ms(self, tenant: str, entity: str, name: str) -> int | None:
+        """Event time of the newest event that names the thing; None: nobody speaks of it."""
+        pools = self._pools[entity]
+        slot = pools.slot((tenant, entity, name))
+        return None if slot is None else int(pools.rows.views.i64[slot, NEWEST])
+
+    def of(self, tenant: str, entity: str, name: str, at_ms: int,
+           covers: Mapping[int, int] | None = None) -> dict[str, Any] | None:
+        """{"people": ..., feature: {"value": ..., "age_ms": ...}}; None: nothing may be said.
+
+        covers   features that have not counted from the beginning, see `Layouts.covers`
+        """
+        spec, pools = self._specs[entity], self._pools[entity]
+        people = self.people(tenant, entity, name)
+        slot = pools.slot((tenant, entity, name)) if people >= self._people_min else None
+        if slot is None:
+            return None
+        found: dict[str, Any] = {"people": people}
+        v = pools.rows.views
+        for f, each in enumerate(spec.layout.specs):
+            if f <= PEOPLE:
+                continue
+            value, has, age = read(spec.program.reads, v.u8, v.u16, v.i64, slot, f, at_ms)
+            age_ms = None if age == NO_AGE else int(age)
+            told = {"value": round(float(value), 6) if has else None, "age_ms": age_ms}
+            since_ms = lacks_since(each, (covers or {}).get(f, 0), at_ms, age_ms)
+            found[each.name] = told if since_ms is None else {**told, "since_ms": since_ms}
+            if each.bestseller_from and has and value >= each.bestseller_from:
+                found[BESTSELLER] = True
+        return found
+
+    def of_moment(self, entities: Entities, tenant: str, items: Sequence[str], at_ms: int,
+                  ) -> dict[str, dict[str, Any]]:
+        """{entity: {name: what `of` says}} of the items that a moment is about, and of the category
+        of the first; entities of which nothing may be said are left out."""
+        asked = [(ITEM, item) for item in items[:ITEMS_MAX]]
+        first = self._side.catalogue.get((tenant, items[0])) if items else None
+        if first is not None and first["category"]:
+            asked.append((CATEGORY, first["category"]))
+        found: dict[str, dict[str, Any]] = {}
+        for entity, name in asked:
+            if entity in self._specs:
+                covers = entities.of[entity].layouts.covers(signed_hash(tenant))
+                told = self.of(tenant, entity, name, at_ms, covers)
+                if told is not None:
+                    found.setdefault(entity, {})[name] = told
+        return found

@@ -1,0 +1,100 @@
+"""Telling: the hottest things of a partition are said on segments.rolled, as groups are.
+
+Every `TELL_EVERY_MS` the `tell` hottest things of each tenant: those that changed or were not said
+yet; what fell out is said to be empty. People are spread over partitions by a hash of their ids, so
+what is hot is hot in every partition, and complete when it is put together; of what is on the edge
+some partitions may say nothing, and what is put together is too little, never too much.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from streams import pipeline
+from streams.choose.entities.rows import Entities, EntityRows, key_of, thing_of
+from streams.choose.features.layout import NEWEST
+from streams.choose.features.reading import read
+from streams.choose.features.spec import PER_HEAD
+from streams.engine.records import Out
+from streams.engine.stage import PartitionState
+from streams.kernel.side_inputs import SEGMENT, SideInputs
+
+TELL_EVERY_MS: Final = 30_000
+PEOPLE: Final = 1                           # place of the feature in an entity's layout
+
+
+class Telling:
+    """What one partition has to say of its things."""
+
+    def __init__(self) -> None:
+        self._due: set[bytes] = set()
+        self._told: set[bytes] | None = None
+        self._told_ms = 0
+
+    def gather(self, entities: Entities) -> None:
+        """Things whose rows changed since the last checkpoint are due."""
+        for each in entities.of.values():
+            self._due.update(each.rows.key(slot)
+                             for slot in np.nonzero(each.rows.views.dirty)[0].tolist())
+
+    def tell(self, entities: Entities, side: SideInputs, state: PartitionState, out: Out) -> None:
+        """Emit what is due, when it is time."""
+        if 0 < out.now_ms - self._told_ms < TELL_EVERY_MS:
+            return
+        self._told_ms = out.now_ms
+        told = self._standing(side, state.partition)
+        hot: dict[bytes, tuple[EntityRows, int]] = {}
+        for each in entities.of.values():
+            for tenant in each.of_tenant:
+                hot.update((each.rows.key(slot), (each, slot))
+                           for slot in each.by_heat(tenant)[:each.spec.tell])
+        for key in sorted(told - hot.keys()):
+            _emit(state, out, key, 0, b"", {}, 0)
+        for key in sorted(key for key in hot if key in self._due or key not in told):
+            rows, slot = hot[key]
+            at_ms = max(state.watermarks.of(thing_of(key)[1]),
+                        int(rows.rows.views.i64[slot, NEWEST]))
+            people, sums = _read(rows, slot, at_ms)
+            _emit(state, out, key, people, rows.rows.encode(key) or b"", sums, at_ms)
+        self._told = set(hot)
+        self._due.clear()
+
+    def _standing(self, side: SideInputs, partition: int) -> set[bytes]:
+        """What this partition has said, in the words of an owner before it too. What such a one
+        said is said over: all of it to begin with, and what it says late."""
+        found = {key_of(entity, tenant, name)
+                 for (tenant, entity, name), shares in tuple(side.rolls.items())
+                 if entity != SEGMENT and partition in shares}
+        if self._told is None:
+            self._due |= found
+        for group, where in tuple(side.overtaken):
+            tenant, entity, name = group
+            if where == partition and entity != SEGMENT:
+                side.overtaken.discard((group, where))
+                self._due.add(key_of(entity, tenant, name))
+        return found | (self._told or set())
+
+
+def _read(rows: EntityRows, slot: int, at_ms: int) -> tuple[int, dict[str, float]]:
+    """(people, values that add up over partitions) of a row."""
+    v, reads = rows.rows.views, rows.spec.program.reads
+    people = read(reads, v.u8, v.u16, v.i64, slot, PEOPLE, at_ms)[0]
+    sums = {}
+    for f, spec in enumerate(rows.spec.layout.specs):
+        if f > PEOPLE and spec.kind in PER_HEAD:
+            value, has, _ = read(reads, v.u8, v.u16, v.i64, slot, f, at_ms)
+            if has:
+                sums[spec.name] = round(float(value), 6)
+    return round(float(people)), sums
+
+
+def _emit(state: PartitionState, out: Out, key: bytes, people: int, row: bytes,
+          sums: dict[str, Any], at_ms: int) -> None:
+    entity, tenant, name = thing_of(key)
+    out.emit(pipeline.SEGMENT_ROLLS, "\x1f".join((tenant, entity, name, str(state.partition))), {
+        "tenant": tenant, "segment": name, "partition": state.partition, "members": people,
+        "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms, "recorded_ms": out.now_ms,
+        "entity": entity, "epoch": state.epoch, "row": row}, partition=state.partition)
