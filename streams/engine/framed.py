@@ -1,5 +1,5 @@
-"""Framed rows: what the changelog, snapshots and handovers hold of a row: a header, the row's bytes,
-and its tail as JSON."""
+"""Framed rows: what the changelog, snapshots and handovers hold of a row: a header, the row's
+bytes, and its tail as JSON."""
 
 from __future__ import annotations
 

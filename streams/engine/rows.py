@@ -238,8 +238,8 @@ class Rows:
                 return moved
         raise StateError(
             f"a changelog row has layout {layout} and {len(row or b'')} bytes; this build reads "
-            f"layout {self.layout} and {self.row_bytes} bytes, and the changelog does not say how the "
-            "other one is laid out",
+            f"layout {self.layout} and {self.row_bytes} bytes, and the changelog does not say how "
+            "the other one is laid out",
             "replay from events.admitted with an empty changelog: kairos clean --state")
 
     @property
