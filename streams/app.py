@@ -24,6 +24,7 @@ from streams.adapters.following import ControlFeed
 from streams.adapters.producing import Outbox
 from streams.adapters.reading import end_of, read_whole
 from streams.adapters.snapshots import SnapshotFiles
+from streams.adapters.standby import StandbyFeed
 from streams.engine.lane import Lane
 from streams.engine.records import Record
 from streams.engine.runner import Runner
@@ -85,21 +86,31 @@ class StageService(Service):
         self.runner = Runner(self._lane, flush_ms=settings.flush_ms, failed=failed)
         self.feed: BatchFeed | None = None
         self._snapshots = SnapshotFiles(settings.path("state", stage.name))
+        self._standby = (StandbyFeed(settings, stage, logic, self._snapshots)
+                         if settings.standby else None)
 
     def _lane(self, partition: int) -> Lane:
         assert self.feed is not None
         return Lane(self._logic, partition, upstream=self._settings.partitions,
                     changelog_topic=self._stage.keeps, outbox=self._outbox, source=self.feed,
                     changelog=Changelog(self._settings, self._stage.keeps),
-                    snapshots=self._snapshots, clock=WallClock())
+                    snapshots=self._snapshots, clock=WallClock(), standby=self._standby)
+
+    async def _assigned(self, partitions: list[int]) -> dict[tuple[str, int], int]:
+        starts = await self.runner.assigned(partitions)
+        if self._standby is not None:
+            self._standby.follow(set(range(self._settings.partitions)) - self.runner.lanes.keys())
+        return starts
 
     async def on_start(self) -> None:
         self.feed = BatchFeed(
             self._settings, group=self._stage.group, topics=self._stage.inputs,
             loop=asyncio.get_running_loop(), deliver=self._hand_over,
-            assigned=self.runner.assigned, revoked=self.runner.revoked, lost=self._lost,
+            assigned=self._assigned, revoked=self.runner.revoked, lost=self._lost,
             failed=self._failed)
         self.feed.start()
+        if self._standby is not None:
+            self._standby.start()
 
     async def joined(self) -> None:
         """Come back when the stage has joined its group."""
@@ -121,6 +132,8 @@ class StageService(Service):
     async def on_stop(self) -> None:
         if self.feed is not None:
             await self.feed.stop()
+        if self._standby is not None:
+            await self._standby.stop()
 
 
 class ControlService(Service):

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
                                    "people, MiB, over all partitions and workers; each partition "
                                    "has an equal share. Rows beyond it that were not touched for "
                                    "long wait in a file under KAIROS_HOME/state. 0 means no limit.")
+    standby: bool = Field(False, description="Each worker follows the changelogs of partitions "
+                          "that other workers own, so that taking one over needs only the end of "
+                          "it. Costs the memory of these rows, and the work of taking them in.")
     dedup_hours: int = Field(24, ge=1, le=168, description="Window of de-duplication by event id.")
     late_days: int = Field(30, ge=1, le=400, description="Events older than this (against their "
                            "tenant's clock) are refused as too_late.")

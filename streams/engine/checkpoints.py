@@ -12,7 +12,7 @@ So rows, mark and offsets are always of the same instant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,7 +21,7 @@ import orjson
 
 from streams.engine.records import Seen
 from streams.engine.snapshots import Snapshot
-from streams.engine.stage import PartitionState, StageLogic
+from streams.engine.stage import PartitionState, SlabPort, StageLogic
 from streams.engine.timers import Timers
 from streams.engine.versions import Entry, Lineage, Versions
 from streams.engine.watermarks import Watermarks
@@ -78,35 +78,56 @@ def fresh(logic: StageLogic, partition: int, upstream: int, mark: Mark = EMPTY) 
         timers=Timers(), notes=orjson.loads(orjson.dumps(mark.notes)))
 
 
+@dataclass(slots=True)
+class Base:
+    """Rows as of some place in the changelog, from which `recover` goes on: `next_offset`."""
+
+    slab: SlabPort
+    versions: Versions
+    mark: Mark = EMPTY
+    next_offset: int = 0
+
+    @classmethod
+    def begin(cls, logic: StageLogic, lineage: Lineage, snapshot: Snapshot | None = None) -> Base:
+        """What `snapshot` holds; None: nothing. Raises DamagedError."""
+        base = cls(logic.make_slab(), Versions(lineage))
+        if snapshot is not None:
+            base.slab.expect(snapshot.keys_count)
+            for rows in snapshot.rows:
+                base.versions.load(rows)
+                base._apply({key: row for key, _, row in rows if row})
+            base.versions.load_spent(snapshot.spent)
+            base.next_offset = snapshot.next_offset
+        return base
+
+    def read(self, changelog: Iterable[Entry], lineage: Lineage) -> None:
+        """Take what counts of the changelog from `next_offset` on."""
+        self.versions.lineage = lineage
+        found = self.versions.read(changelog)
+        while news := dict(islice(found, _AT_ONCE)):         # of each key the last
+            for key in [key for key, value in news.items() if value is None]:
+                self.slab.apply(key, news.pop(key))
+            self._apply({key: value for key, value in news.items() if value is not None})
+
+    def _apply(self, rows: dict[bytes, bytes]) -> None:
+        if MARK_KEY in rows:
+            self.mark = Mark.decode(rows.pop(MARK_KEY))
+        self.slab.apply_all(rows)
+
+
 def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineage,
-            changelog: Iterable[Entry], snapshot: Snapshot | None = None,
+            changelog: Iterable[Entry], base: Base | None = None,
             ) -> tuple[PartitionState, Versions, Mark]:
     """State as of the last commit, from a changelog read to its end, in order: from its beginning,
-    or from where `snapshot` ends.
+    or from where `base` ends.
 
     Raises StateError when the changelog does not hold the checkpoint that the offsets were
-    committed with: state and offsets do not belong together, and going on would miscount. Raises
-    DamagedError when the rest of the snapshot cannot be used.
+    committed with: state and offsets do not belong together, and going on would miscount.
     """
-    slab = logic.make_slab()
-    versions, mark = Versions(lineage), EMPTY
-    if snapshot is not None:
-        slab.expect(snapshot.keys_count)
-        for rows in snapshot.rows:
-            versions.load(rows)
-            taken = {key: row for key, _, row in rows if row}
-            if MARK_KEY in taken:
-                mark = Mark.decode(taken.pop(MARK_KEY))
-            slab.apply_all(taken)
-        versions.load_spent(snapshot.spent)
-    for news in _newest(versions.read(changelog)):
-        marked = news.pop(MARK_KEY, None)
-        if marked is not None:
-            mark = Mark.decode(marked)
-        for key in [key for key, value in news.items() if value is None]:
-            slab.apply(key, news.pop(key))
-        slab.apply_all({key: value for key, value in news.items() if value is not None})
-    slab.settle()
+    base = Base.begin(logic, lineage) if base is None else base
+    base.read(changelog, lineage)
+    base.slab.settle()
+    mark = base.mark
     if mark.number != lineage.number:
         raise StateError(
             f"{logic.name}, partition {partition}: offsets are committed with checkpoint "
@@ -114,12 +135,6 @@ def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineag
             "the changelog topic was altered or cut; reset the stage: stop it, delete its "
             "changelog topic and its consumer group, and start again from the beginning")
     state = fresh(logic, partition, upstream, mark)
-    state.slab, state.epoch = slab, lineage.epoch
+    state.slab, state.epoch = base.slab, lineage.epoch
     logic.recovered(state)
-    return state, versions, mark
-
-
-def _newest(entries: Iterator[Entry]) -> Iterator[dict[bytes, bytes | None]]:
-    """Some thousand entries at a time, of each key the last."""
-    while some := dict(islice(entries, _AT_ONCE)):
-        yield some
+    return state, base.versions, mark

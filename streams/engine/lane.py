@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from streams.engine import checkpoints, snapshots
-from streams.engine.checkpoints import MARK_KEY, Mark
+from streams.engine.checkpoints import MARK_KEY, Base, Mark
 from streams.engine.ports import (
     ChangelogPort,
     ClockPort,
@@ -29,6 +29,7 @@ from streams.engine.ports import (
     OutboxPort,
     SnapshotPort,
     SourcePort,
+    StandbyPort,
 )
 from streams.engine.records import Emission, Out, Record, Stretch
 from streams.engine.saving import Saving
@@ -50,12 +51,12 @@ class Lane:
 
     def __init__(self, logic: StageLogic, partition: int, *, upstream: int, changelog_topic: str,
                  outbox: OutboxPort, source: SourcePort, changelog: ChangelogPort,
-                 snapshots: SnapshotPort, clock: ClockPort,
+                 snapshots: SnapshotPort, clock: ClockPort, standby: StandbyPort | None = None,
                  aside: Aside = asyncio.to_thread) -> None:
         self.logic, self.partition, self._aside = logic, partition, aside
         self._upstream, self._changelog_topic = upstream, changelog_topic
         self._outbox, self._source, self._changelog, self._clock = outbox, source, changelog, clock
-        self._snapshots = snapshots
+        self._snapshots, self._standby = snapshots, standby
         self._snapshot_due_ms = clock.now_ms() + SNAPSHOT_EVERY_MS
         self._changelog_end = -1
         self.lock = asyncio.Lock()
@@ -95,12 +96,7 @@ class Lane:
         lineage = checkpoints.newest(metadata for _, metadata in found.values())
         own = lineage.claimed() if self._versions is None else lineage
         self._give_up_saving()
-        try:
-            self._read_back(own, self._usable_snapshot(lineage))
-        except DamagedError as fault:
-            log.warning("%s/%s: the snapshot is damaged (%s); the whole changelog is read",
-                        self.logic.name, self.partition, fault)
-            self._read_back(own, None)
+        self._read_back(own, self._standing_by(own) or self._snapshot_base(own))
         self._committed = {where: max(offset, 0) for where, (offset, _) in found.items()}
         self._source.commit(self._committed, own.metadata())
         self.positions = dict(self._committed)
@@ -108,11 +104,31 @@ class Lane:
         self._dirty = False
         return dict(self._committed)
 
-    def _read_back(self, lineage: Lineage, snapshot: Snapshot | None) -> None:
-        start = 0 if snapshot is None else snapshot.next_offset
+    def _read_back(self, lineage: Lineage, base: Base | None) -> None:
+        start = 0 if base is None else base.next_offset
         self._state, self._versions, self._mark = checkpoints.recover(
             self.logic, self.partition, upstream=self._upstream, lineage=lineage,
-            changelog=self._changelog.read(self.partition, start), snapshot=snapshot)
+            changelog=self._changelog.read(self.partition, start), base=base)
+
+    def _standing_by(self, lineage: Lineage) -> Base | None:
+        """What this process has followed while another one owned the partition."""
+        if self._standby is None or self._versions is not None:
+            return None
+        base = self._standby.release(self.partition, lineage)
+        if base is None or base.next_offset > self._changelog.end(self.partition):
+            return None
+        log.info("%s/%s: this worker stood by; the changelog is read from %d on", self.logic.name,
+                 self.partition, base.next_offset)
+        return base
+
+    def _snapshot_base(self, lineage: Lineage) -> Base | None:
+        snapshot = self._usable_snapshot(lineage)
+        try:
+            return None if snapshot is None else Base.begin(self.logic, lineage, snapshot)
+        except DamagedError as fault:
+            log.warning("%s/%s: the snapshot is damaged (%s); the whole changelog is read",
+                        self.logic.name, self.partition, fault)
+            return None
 
     def _usable_snapshot(self, lineage: Lineage) -> Snapshot | None:
         """The snapshot here, unless its checkpoint does not count or lies beyond the changelog."""

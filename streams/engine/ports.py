@@ -8,7 +8,9 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from streams.engine.checkpoints import Base
 from streams.engine.records import Emission
+from streams.engine.versions import Lineage
 
 Offsets = dict[tuple[str, int], int]
 
@@ -76,6 +78,14 @@ class SnapshotPort(Protocol):
     def load(self, partition: int) -> BinaryIO | None: ...
 
     def begin(self, partition: int) -> SnapshotFilePort: ...
+
+
+class StandbyPort(Protocol):
+    """Partitions of others that this process follows."""
+
+    def release(self, partition: int, lineage: Lineage) -> Base | None:
+        """Stop following; the partition's rows up to some place of the changelog, if there are."""
+        ...
 
 
 class ArenaPort(Protocol):

@@ -191,8 +191,7 @@ class Versions:
         for key in self._dropped:
             self._spent[full(self._tags.get(key) ^ 1, key)] = None
         surplus = len(self.lineage.ends) - EPOCHS_MAX
-        if surplus > 0:
-            self._oldest_tag = self.lineage.ends[surplus - 1][0] << 1 | 1
+        self._oldest_tag = self.lineage.ends[surplus - 1][0] << 1 | 1 if surplus > 0 else 0
 
     def take_moving(self) -> list[bytes]:
         """Some keys of the oldest epochs, to be written anew with this checkpoint's rows."""
@@ -290,3 +289,10 @@ def split(stored: bytes) -> tuple[int, bytes]:
         raise StateError(f"the changelog holds the key {stored[:40]!r}, which this build does not "
                          "read (an older build wrote it)", _RESET)
     return _KEY.unpack_from(stored)[1], stored[_KEY.size:]
+
+
+def is_decided(stored: bytes, value: bytes | None, ends: Mapping[int, int], epoch: int) -> bool:
+    """Whether it is known for good what a changelog entry is: nothing that will be committed later
+    makes it count, or not. `ends`, `epoch`: of a lineage that was committed at any time."""
+    own = split(stored)[0] >> 1
+    return value is None or own < epoch or _NUMBER.unpack_from(value)[0] <= ends.get(own, -1)

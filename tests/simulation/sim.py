@@ -31,6 +31,8 @@ from streams.engine import checkpoints, saving, snapshots, versions
 from streams.engine.lane import Lane
 from streams.engine.records import Record
 from streams.engine.stage import PartitionState, StageLogic
+from streams.engine.standby import Follower
+from streams.engine.versions import Lineage
 from streams.kernel.errors import KairosError, UnreachableError
 
 EFFECTS_MAX = 20_000       # a world that does not come to its end by then fails
@@ -62,7 +64,8 @@ class Process:
             world.logic, 0, upstream=1, changelog_topic=changelog, outbox=self.outbox,
             source=self.source, changelog=Changelog(broker, changelog, self.effect),
             snapshots=Snapshots(broker, world.dice.choice(MACHINES), self.effect),
-            clock=Clock(broker), aside=self._aside)
+            clock=Clock(broker), aside=self._aside,
+            standby=world if world.dice.random() < 0.5 else None)
         self._life: Coroutine[Any, Any, None] = self._live()
 
     def effect(self) -> None:
@@ -153,6 +156,8 @@ class World:
         self.broker.gapless = gapless
         stage.fill(self.broker, self.dice)
         self.processes: list[Process] = []
+        self.follower: Follower | None = None
+        self.followed_by: StageLogic = self.logic
         self.happened: Counter[str] = Counter()
         self.effects = 0
         self.calm = False
@@ -194,6 +199,28 @@ class World:
         while self.broker.producers:                # whatever is still on its way
             self.dice.choice(self.broker.producers).arrive()
         self._compare("after the last zombie")
+
+    def stand_by(self) -> None:
+        """Somebody follows the changelog, some of it at a time, now and then for good too late."""
+        broker, dice, log = self.broker, self.dice, self.broker.log(self.changelog)
+        lineage = checkpoints.newest(metadata for _, metadata in broker.offsets.values())
+        if self.follower is None or not self.follower.is_usable(broker.now_ms):
+            self.follower = Follower(checkpoints.Base.begin(self.logic, lineage), broker.now_ms)
+            self.followed_by = self.logic
+        end = dice.choice((log.end, dice.randrange(self.follower.next_offset, log.end + 1)))
+        found = [(offset, key, value) for offset, key, value, _ in log.entries
+                 if self.follower.next_offset <= offset < end]
+        self.follower.take(found, end, broker.now_ms)
+        self.follower.settle(lineage)
+
+    def release(self, partition: int, lineage: Lineage) -> checkpoints.Base | None:
+        """Whoever takes the partition over stood by until now."""
+        follower, self.follower = self.follower, None
+        if follower is None or self.followed_by is not self.logic:      # of another build
+            return None
+        found = follower.base(lineage, self.broker.now_ms)
+        self.happened["from a standby"] += found is not None
+        return found
 
     def _owner(self) -> Process | None:
         newest = self.processes[-1] if self.processes else None
@@ -261,6 +288,8 @@ class World:
     def meddle(self, acting: Process) -> None:
         """In the middle of `acting`'s work: the network, compaction, zombies, a new owner."""
         self.broker.stir(self.changelog)
+        if self.dice.random() < 0.05:
+            self.stand_by()
         if self._meddling:
             return
         self._meddling = True
