@@ -30,7 +30,7 @@ _OPTIONS = {
 # highest origin it has seen; what a gap leaves out would be taken for a repeat when it comes. Such
 # a producer takes nothing more after a message that was given up: for a worker, which restarts.
 _OUTBOX = {
-    "enable.gapless.guarantee": True, "linger.ms": 5, "queue.buffering.max.messages": 500_000,
+    "enable.gapless.guarantee": True, "linger.ms": 1, "queue.buffering.max.messages": 500_000,
     "delivery.timeout.ms": 120_000,
 }
 
@@ -64,6 +64,7 @@ class Barrier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
         self._pending = 0
         self._fault: str = ""
         self._ends: dict[tuple[str, int], int] = {}
@@ -74,7 +75,7 @@ class Barrier:
 
     def reported(self, fault: KafkaError | None, message: Message) -> None:
         with self._lock:
-            self._pending -= 1
+            self._came()
             if fault is not None:
                 self._fault = self._fault or str(fault)
                 return
@@ -86,8 +87,18 @@ class Barrier:
     def refused(self, fault: str) -> None:
         """What was to be sent was not even taken."""
         with self._lock:
-            self._pending -= 1
+            self._came()
             self._fault = self._fault or fault
+
+    def _came(self) -> None:
+        self._pending -= 1
+        if not self._pending:
+            self._settled.notify_all()
+
+    def settled_within(self, timeout_s: float) -> bool:
+        """Wait until nothing is pending; False when that took longer."""
+        with self._lock:
+            return self._settled.wait_for(lambda: not self._pending, timeout_s)
 
     def end_of(self, topic: str, partition: int) -> int:
         """Offset after the last acknowledged message there; -1 when there was none."""
@@ -140,13 +151,13 @@ class Outbox:
         Raises UnreachableError when a message failed for good or time ran out; the caller must
         then commit nothing and give up its partitions' state.
         """
-        end = time.monotonic() + timeout_s
-        while barrier.pending:
-            if time.monotonic() > end:
-                raise UnreachableError(
-                    f"Kafka acknowledged nothing for {timeout_s:g} s ({barrier.pending} messages "
-                    "wait)", REMEDY)
-            self._producer.flush(0.05)
+        assert isinstance(barrier, Barrier)
+        # Not `flush`: it waits for what others send as well, and for reports that the thread has
+        # served meanwhile.
+        if not barrier.settled_within(timeout_s):
+            raise UnreachableError(
+                f"Kafka acknowledged nothing for {timeout_s:g} s ({barrier.pending} messages "
+                "wait)", REMEDY)
         if barrier.fault:
             raise UnreachableError(f"Kafka refused a message: {barrier.fault}", REMEDY)
 
