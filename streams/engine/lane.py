@@ -34,6 +34,7 @@ from streams.engine.ports import (
 from streams.engine.records import Emission, Out, Record, Stretch
 from streams.engine.saving import Saving
 from streams.engine.snapshots import DamagedError, Snapshot
+from streams.engine.spent import Spent
 from streams.engine.stage import PartitionState, StageLogic
 from streams.engine.versions import Lineage, Versions
 from streams.kernel.errors import UnreachableError
@@ -75,6 +76,7 @@ class Lane:
         self._dirty = False
         self._quiet_since_ms = clock.now_ms()
         self.records_count = 0
+        self.spent = Spent(clock)
 
     @property
     def state(self) -> PartitionState:
@@ -238,9 +240,10 @@ class Lane:
                 out.at(batch[0])
                 out.quarantine("internal_error", detail=fault)
             else:
-                work = self.logic.walk(self.state, batch, out)
-                if inspect.isawaitable(work):
-                    await work
+                with self.spent.on("walks"):
+                    work = self.logic.walk(self.state, batch, out)
+                    if inspect.isawaitable(work):
+                        await work
         except UnreachableError:
             raise      # a foreign service is gone: nothing is wrong with the records
         except Exception as bug:
@@ -310,13 +313,16 @@ class Lane:
         out = Out(self.logic.name, self._clock.now_ms())
         self.logic.before_checkpoint(self.state, out)
         self._send(out.emissions)
-        await self._aside(self._outbox.wait, self._barrier)
+        with self.spent.on("acknowledgements"):
+            await self._aside(self._outbox.wait, self._barrier)
         mark, marked_ms = Mark.of(self._mark.number + 1, self.state), self._clock.now_ms()
         barrier = self._outbox.barrier()
         self._outbox.send(self._rows(mark), barrier)
-        await self._aside(self._outbox.wait, barrier)
+        with self.spent.on("acknowledgements"):
+            await self._aside(self._outbox.wait, barrier)
         lineage = self.versions.next(mark.number)
-        await self._aside(self._source.commit, self.positions, lineage.metadata())
+        with self.spent.on("commits"):
+            await self._aside(self._source.commit, self.positions, lineage.metadata())
         self.versions.settle(lineage)
         self._mark, self._marked_ms = mark, marked_ms
         self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)

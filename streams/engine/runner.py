@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from streams.engine.lane import Lane
 from streams.engine.ports import Offsets
 from streams.engine.records import Record
+from streams.engine.spent import Tally
 
 log = logging.getLogger(__name__)
 
 Shares = Mapping[int, Sequence[Record]]       # partition -> its records, in order
 _LANE_BATCHES_MAX = 2
 _IDLE_EVERY_S = 0.5
+_TELL_EVERY_S = 60.0
 
 
 class Runner:
@@ -30,6 +32,7 @@ class Runner:
         self.lanes: dict[int, Lane] = {}
         self._queues: dict[int, asyncio.Queue[Sequence[Record]]] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
+        self._told: Tally | None = None
 
     async def take(self, shares: Shares) -> None:
         """Pass each partition's share of a batch on to its lane; waits while one has enough."""
@@ -114,3 +117,13 @@ class Runner:
             if loop.time() >= flush_at:
                 await lane.checkpoint()
                 flush_at = loop.time() + self._flush_s
+            self._tell(lane.logic.name, loop.time())
+
+    def _tell(self, stage: str, now_s: float) -> None:
+        """Once a minute: what the lanes have done, and where their time went."""
+        if self._told is not None and now_s < self._told.at_s + _TELL_EVERY_S:
+            return
+        before, self._told = self._told, Tally.of(
+            now_s, [(lane.records_count, lane.spent) for lane in self.lanes.values()])
+        if before is not None and (words := self._told.since(before)):
+            log.info("%s: %s", stage, words)
