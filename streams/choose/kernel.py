@@ -115,8 +115,9 @@ class Seen(NamedTuple):
 
 class Results(NamedTuple):
     """What the kernel tells of each event that it passed: slot (-1: nothing was done with it),
-    segments before and after, the timer to arm (0: none), and which windows it lies behind (see
-    `update`). `says`: see above; `held`: the person's absences have not taken it, see `absent`."""
+    segments before (-1: it was not counted) and after, the timer to arm (0: none), and which
+    windows it lies behind (see `update`). `says`: see above; `held`: the person's absences have not
+    taken it, see `absent`."""
 
     says: npt.NDArray[np.int64]
     slot: npt.NDArray[np.int64]

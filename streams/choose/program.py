@@ -13,6 +13,7 @@ from schemas import contract
 from streams import pipeline
 from streams.choose import absences, kernel
 from streams.choose.entities.spec import EntitySpec
+from streams.choose.entities.tally import Tally
 from streams.choose.features.layout import PEOPLE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.names import NAME_WORDS, name_column, name_of
@@ -92,6 +93,11 @@ class Program:
 
     def tables(self, room: Room | None = None) -> Tables:
         return Tables(self.people, self.groups, room, self.entities)
+
+    def tally(self, tables: Tables, batch: kernel.Batch, results: kernel.Results,
+              notes: dict[str, Any]) -> Tally:
+        """What goes on to count the batch's events in the rows of the things they name."""
+        return Tally(tables.entities, self.columns, batch, results, notes)
 
     def names(self, mask: int) -> list[str]:
         """Segments of a mask, in the order they are declared."""

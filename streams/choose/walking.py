@@ -16,7 +16,6 @@ from streams import pipeline
 from streams.choose import absences, changes, handing, item_changes, kernel, triggers, waking
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
-from streams.choose.entities import tally
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
@@ -55,8 +54,8 @@ class Walk:
     def _take(self, records: Sequence[Record], seen: kernel.Seen) -> None:
         batch = self._program.batch(records, lines_items)
         interests = self._prepare(batch)
-        count, at, tallied = len(records), 0, 0
-        results = kernel.no_results(count)
+        count, at, results = len(records), 0, kernel.no_results(len(records))
+        things = self._program.tally(self._tables, batch, results, self._state.notes)
         while at < count:
             stopped = self._program.run(at, batch, self._tables, seen, interests,
                                         self._groups, results)
@@ -70,20 +69,11 @@ class Walk:
                     self._settle(records[n], results, n)
             at = stopped
             if at < count and not batch.usable[at]:
-                tallied = self._tally(batch, results, tallied, at)
+                things.up_to(at)
                 self._out.at(records[at])
                 self._other(records[at])
                 at += 1
-        self._tally(batch, results, tallied, count)
-
-    def _tally(self, batch: kernel.Batch, results: kernel.Results, start: int, end: int) -> int:
-        """Count events up to `end` in the rows of the things they name: those which the kernel
-        counted, of which it has told the segments before."""
-        if self._program.entities:
-            counted = np.nonzero(results.before[start:end] >= 0)[0] + start
-            tally.take(self._tables.entities, self._program.columns, batch, counted,
-                       self._state.notes)
-        return end
+        things.up_to(count)
 
     def _prepare(self, batch: kernel.Batch) -> kernel.Interests:
         """Room for what may be new, and which event types somebody listens to, per tenant."""

@@ -42,17 +42,32 @@ class Named(NamedTuple):
     texts: dict[int, str]
 
 
-def take(entities: Entities, columns: Columns, batch: kernel.Batch, counted: Whole,
-         notes: dict[str, Any]) -> None:
-    """Take the events `counted` of a batch; `notes` keeps up to where things were thinned."""
-    blocks = batch.offsets[counted] >> BLOCK_BITS
-    for block in np.unique(blocks).tolist():
-        if block > notes.get("block", -1):
-            notes["block"] = block
-            for each in entities.of.values():
-                each.thin()
-        for each in entities.of.values():
-            _count(each, columns, batch, counted[blocks == block])
+class Tally:
+    """Counts one batch's events in the rows of the things they name, as far as the kernel has come.
+
+    notes   of the partition: up to where things were thinned
+    """
+
+    def __init__(self, entities: Entities, columns: Columns, batch: kernel.Batch,
+                 results: kernel.Results, notes: dict[str, Any]) -> None:
+        self._rows, self._columns, self._batch = [*entities.of.values()], columns, batch
+        self._results, self._notes, self._done = results, notes, 0
+
+    def up_to(self, end: int) -> None:
+        """Take the events before number `end` which the kernel counted: of these it has told the
+        segments before."""
+        start, self._done = self._done, end
+        if not self._rows:
+            return
+        counted = np.nonzero(self._results.before[start:end] >= 0)[0] + start
+        blocks = self._batch.offsets[counted] >> BLOCK_BITS
+        for block in np.unique(blocks).tolist():
+            if block > self._notes.get("block", -1):
+                self._notes["block"] = block
+                for each in self._rows:
+                    each.thin()
+            for each in self._rows:
+                _count(each, self._columns, self._batch, counted[blocks == block])
 
 
 def _count(rows: EntityRows, columns: Columns, batch: kernel.Batch, events: Whole) -> None:
