@@ -48,6 +48,7 @@ class Ordered(Lane):
 
     def cut(self) -> tuple[Mark, Any, Lineage]:
         self._send(self._closing())
+        self._cut_ms = self._clock.now_ms()      # a snapshot is as old as its mark, not younger
         mark, barrier = Mark.of(self._mark.number + 1, self.state), self._outbox.barrier()
         return mark, barrier, self.versions.next(mark.number)
 
@@ -58,7 +59,7 @@ class Ordered(Lane):
 
     def done(self, mark: Mark, barrier: Any, lineage: Lineage) -> None:
         self.versions.settle(lineage)
-        self._mark, self._marked_ms = mark, self._clock.now_ms()
+        self._mark, self._marked_ms = mark, self._cut_ms
         self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
         self._committed, self._dirty = dict(self.positions), False
         self._barrier = self._outbox.barrier()
