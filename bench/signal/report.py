@@ -30,6 +30,8 @@ _LATENCY, _RECOVERY, _PHASES = ("Latency, append to append", "Recovery after kil
                                 "Where the time of Kairos goes")
 _ORDER = (*_TITLES.values(), _LATENCY, _RECOVERY, _PHASES, VERSIONS)
 
+CLOSELY = "latency, recovery and phases"
+
 _HOW = """Written by `make bench-signal`, section by section: each says when, where and on how \
 much it was measured, by one run. Broker: one node, on the same cores; JSON of about 175 bytes. \
 A third of the events is warm-up. CPU is user + system of the system's processes, the \
@@ -44,7 +46,10 @@ compare; ratios in one table do. Definitions: `bench/signal/workloads.py`."""
 
 @dataclass
 class Findings:
-    """Everything measured so far."""
+    """Everything measured so far.
+
+    unfinished   workloads of which runs are missing, and CLOSELY: nothing is written of these
+    """
 
     asked: argparse.Namespace
     versions: dict[str, str]
@@ -53,6 +58,7 @@ class Findings:
     crashes: list[Crash] = field(default_factory=list)
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)
 
     def fail(self, system: str, why: str) -> None:
         """Of a system's log only the last line is kept: the whole was printed when it failed."""
@@ -79,13 +85,13 @@ def _sections(findings: Findings) -> Iterator[tuple[str, list[str]]]:
     for workload in (FLOOR, *WORKLOADS):
         for source in dict.fromkeys(source for source, _ in findings.speed):
             runs = [r for at, r in findings.speed if at == source and r.workload == workload]
-            if runs:
+            if runs and workload not in findings.unfinished:
                 yield f"{_TITLES[workload]}, {source}", [*said, *_speed(runs)]
-    if findings.pace:
+    if findings.pace and CLOSELY not in findings.unfinished:
         yield _LATENCY, [*said, *_paces(findings.pace)]
-    if findings.crashes:
+    if findings.crashes and CLOSELY not in findings.unfinished:
         yield _RECOVERY, [*said, *_crashes(findings.crashes)]
-    if findings.phases:
+    if findings.phases and CLOSELY not in findings.unfinished:
         yield _PHASES, [*said, *_phases(findings.phases)]
     yield VERSIONS, list(_notes(findings))
 

@@ -114,11 +114,16 @@ def plan(asked: argparse.Namespace, systems: list[System],
                         yield source, workload, system, form
 
 
-def run(asked: argparse.Namespace, bench: Bench, systems: list[System]) -> report.Findings:
-    versions = {system.name: system.prepare(HOME) for system in systems}
-    findings = report.Findings(asked, versions)
+def run(asked: argparse.Namespace, bench: Bench, systems: list[System],
+        findings: report.Findings) -> None:
+    findings.versions.update({system.name: system.prepare(HOME) for system in systems})
+    findings.unfinished.update((FLOOR, *asked.workloads), [report.CLOSELY])
     for repeat in range(asked.repeats):
+        at = FLOOR
         for source, workload, system, form in plan(asked, systems, repeat):
+            if workload != at and repeat == asked.repeats - 1:
+                findings.unfinished.discard(at)
+            at = workload
             stream = bench.stream(source, system, workload)
             expected = bench.expected(workload, source, stream)
             job = bench.job(system, workload, form, bench.topic(source, stream, form))
@@ -133,10 +138,11 @@ def run(asked: argparse.Namespace, bench: Bench, systems: list[System]) -> repor
                 print(line(source, result), flush=True)
             finally:
                 bench.done(job)
+    findings.unfinished.difference_update((FLOOR, *asked.workloads))
     if not asked.no_phases:
         find_phases(asked, bench, systems, findings)
     pace_and_crash(asked, bench, systems, findings)
-    return findings
+    findings.unfinished.clear()
 
 
 def find_phases(asked: argparse.Namespace, bench: Bench, systems: list[System],
@@ -272,6 +278,19 @@ def main() -> None:
     project = Settings.model_validate({"home": PROJECT / ".kairos"})
     jars = broker.ensure_jars(project)
     HOME.mkdir(parents=True, exist_ok=True)
+    findings = report.Findings(asked, {})
+    try:
+        on_a_broker(asked, jars, systems, findings)
+    finally:        # ended early, it still writes what is complete
+        print(report.text(findings))
+        if not asked.keep_results:
+            before = asked.results.read_text() if asked.results.exists() else ""
+            asked.results.write_text(report.text(findings, before))
+
+
+def on_a_broker(asked: argparse.Namespace, jars: Path, systems: list[System],
+                findings: report.Findings) -> None:
+    """Start a broker, run everything, stop it."""
     with tempfile.TemporaryDirectory(prefix="run-", dir=HOME) as folder:
         home = Path(folder) / "home"
         (home / "kafka").mkdir(parents=True)
@@ -282,13 +301,9 @@ def main() -> None:
         try:
             broker.wait_ready(settings)
             bench = Bench(asked, settings.bootstrap, Path(folder), broker.data(settings))
-            findings = run(asked, bench, systems)
+            run(asked, bench, systems, findings)
         finally:
             broker.stop(settings)
-    print(report.text(findings))
-    if not asked.keep_results:
-        before = asked.results.read_text() if asked.results.exists() else ""
-        asked.results.write_text(report.text(findings, before))
 
 
 if __name__ == "__main__":
