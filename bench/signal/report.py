@@ -97,7 +97,7 @@ def _sections(findings: Findings) -> Iterator[tuple[str, list[str]]]:
 
 
 def _provenance(asked: argparse.Namespace) -> str:
-    repeats = f"{asked.repeats} interleaved runs" if asked.repeats > 1 else "one run"
+    repeats = f"{asked.repeats} interleaved runs" if asked.repeats > 1 else "One run"
     return (f"*{datetime.date.today().isoformat()}, {_machine()}, Apache Kafka "
             f"{_broker_version()}. {repeats} of {asked.events:,} events at most, "
             f"{asked.partitions} partitions, checkpoints or commits every {asked.interval:g} s, "
