@@ -66,11 +66,12 @@ class Clocks:
         mark[1] = max(mark[1], mark_ms)
 
     def idle(self, tenants: Iterable[str], *, now_ms: int) -> None:
-        """Nothing is waiting: the wall clocks of `tenants` stand a lateness before now.
+        """Nothing is waiting: the wall clocks stand a lateness before now.
 
-        `tenants` are those with a playbook: nobody else waits for time to pass.
+        `tenants` have a playbook; those heard of here wait for time as well: people leave a segment
+        when a window lapses, whether a playbook asks or not.
         """
-        for tenant in sorted(set(tenants)):
+        for tenant in sorted({*tenants, *self._marks}):
             if not self.is_event(tenant):
                 self._reach(tenant, now_ms - LATENESS_MS)
 

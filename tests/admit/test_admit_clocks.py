@@ -77,9 +77,12 @@ def test_other_playbooks_leave_their_tenant_on_the_wall_clock(world: World, sour
     assert {m["tenant"] for m in world.idle(NOW_MS)} == {"retail"}
 
 
-def test_time_passes_for_nobody_who_has_no_playbook(world: World) -> None:
-    world.send(event("1"))
-    assert world.idle(NOW_MS + 5000) == []
+def test_time_passes_without_a_playbook_for_whom_was_heard_of(world: World) -> None:
+    """Windows lapse, and people leave segments, whether a playbook asks or not."""
+    assert world.idle(NOW_MS) == []
+    world.send(event("1"), clock(START_MS, "sim"))
+    marks = world.idle(NOW_MS + 5000)
+    assert {(m["tenant"], m["watermark_ms"]) for m in marks} == {("default", NOW_MS - 55_000)}
 
 
 def test_idle_wall_clocks_go_on_at_most_once_a_second(world: World) -> None:
