@@ -90,8 +90,8 @@ def parse_condition(body: Any, *, features: Collection[str] | None,
         return _segment(body, segments)
     if "feature" in body:
         return _feature(body, features)
-    raise ValueError(f"a condition has one of feature, segment, all, any, not; "
-                     f"found {', '.join(map(str, body)) or 'nothing'}")
+    raise ValueError(f"a condition has one of feature, segment, all, any, not, "
+                     f"and here is {', '.join(map(str, body)) or 'nothing'}")
 
 
 def _of_segments(op: str, body: dict[str, Any], asked: Asked | None) -> Condition:
@@ -126,6 +126,8 @@ def _feature(body: dict[str, Any], known: Collection[str] | None) -> Condition:
     number = body[compares[0]]
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{compares[0]} takes a number, not {number!r}")
+    if compares[0] == "every" and number <= 0:
+        raise ValueError(f"every is {number:g}; write a number above 0")
     return Condition("feature", name=str(body["feature"]), compare=compares[0],  # type: ignore[arg-type]
                      number=float(number))
 
@@ -195,7 +197,7 @@ def _bucket(body: dict[str, Any]) -> Condition:
                          "percent")
     name, ends = asked["name"], (asked["from"], asked["to"])
     if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
-        raise ValueError(f"a bucket's name has lower-case letters, digits and _, at most 60; not "
+        raise ValueError(f"a bucket's name has lower-case letters, digits and _, at most 60, not "
                          f"{name!r}")
     if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
         raise ValueError(f"'from' and 'to' of a bucket are percent, not {ends[0]!r} and "
@@ -210,7 +212,8 @@ def _bucket(body: dict[str, Any]) -> Condition:
 
 def _check_known(kind: str, name: Any, known: Collection[str] | None) -> None:
     if known is not None and name not in known:
-        raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(sorted(known))}")
+        raise ValueError(f"unknown {kind} {name!r}; " + (
+            f"there are {', '.join(sorted(known))}" if known else f"there is no {kind} before it"))
 
 
 def holds(condition: Condition, feature: Callable[[str], float | None],

@@ -26,8 +26,27 @@ def test_what_is_declared_is_what_is_kept(tmp_path: Path) -> None:
     rfm = load(folder(tmp_path, RFM)).features[1]
     assert rfm.cuts == ((HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS), (2, 3, 4, 5),
                         (1_000_000, 2_500_000, 30_000_000, 400_000_000))
+    pieces = load(folder(tmp_path, RFM.replace("of: value", "of: quantity"))).features[1]
+    assert pieces.cuts[2] == (1_000, 2_500, 30_000, 400_000)      # thousandths, as a row keeps them
     stay = load(folder(tmp_path, "event: '*', kind: session, of: length, gap: 30m")).features[1]
     assert (stay.of, stay.gap_ms) == (("length",), 30 * MINUTE_MS)
+
+
+@pytest.mark.parametrize(("rule", "remedy"), [
+    ("{feature: it, at_least: 3}", "write is: TEXT"),
+    ("{feature: views, is: shoes}",
+     "write one of at_least, at_most, above, below, equals, every"),
+    ("{list: guests}", "make one: `kairos segments list`"),
+    ("{feature: view, at_least: 3}", "there are it, views"),
+    ("{segment: keen}", "there is no segment before it"),
+    ("{feature: views, every: 0}", "write a number above 0"),
+])
+def test_a_segments_fault_has_the_remedy_that_mends_it(
+        tmp_path: Path, rule: str, remedy: str) -> None:
+    where = folder(tmp_path, "event: view, kind: most_frequent, of: category, window: 1d")
+    (where / "segments.yml").write_text(f"version: 1\nsegments:\n  keen: {rule}\n")
+    (fault,) = check(where)
+    assert (fault.line, fault.remedy) == (3, remedy)
 
 
 def test_properties_are_numbers_and_texts(tmp_path: Path) -> None:
@@ -48,7 +67,7 @@ def test_texts_say_of_what_and_how_many(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("rule", "said"), [
     ("{feature: it, at_least: 3}", "'at_least' does not go with it, which is a text"),
-    ("{feature: it, has: shoes}", "'has' does not go with it, which is a text: write is: TEXT"),
+    ("{feature: it, has: shoes}", "'has' does not go with it, which is a text — write is: TEXT"),
     ("{feature: views, is: shoes}", "'is' does not go with views, which is a number"),
     ("{feature: it, is: 7}", "'is' takes a text"), ("{feature: it, is: []}", "'is' takes a text"),
     (f"{{feature: it, is: {'x' * 41}}}", "up to 40 bytes")])

@@ -14,7 +14,9 @@ from typing import Any, cast
 from streams.choose.definitions import form
 from streams.choose.entities.spec import TELL_DEFAULT, EntitySpec
 from streams.choose.features.clusters import Axis, Clusters
+from streams.choose.features.layout import SCALE
 from streams.choose.features.lists import ListFault, PeopleList, read_list
+from streams.choose.features.properties import MILLION
 from streams.choose.features.spec import (
     LISTED,
     LISTED_MAX,
@@ -212,12 +214,13 @@ def _most(body: dict[str, Any]) -> int:
 
 
 def _cuts(body: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
-    """Of rfm: recency in ms, frequency in events, money in micro-units."""
+    """Of rfm: recency in ms, frequency in events, money in the fixed point that `of` is kept in."""
     if body["kind"] != "rfm":
         return ()
+    scale = SCALE.get(body.get("of", ""), MILLION)
     return (tuple(parse_span(span) for span in body.get("recency", ())),
             tuple(body.get("frequency", ())),
-            tuple(round(number * 1_000_000) for number in body.get("money", ())))
+            tuple(round(number * scale) for number in body.get("money", ())))
 
 
 def _span(body: dict[str, Any], key: str) -> int:
@@ -240,6 +243,5 @@ def _segments(path: Path, features: dict[str, str], clusters: Clusters | None,
             found.append(SegmentSpec(name, rule, clusters if names_in(rule, "cluster") else None,
                                      tuple(lists[one] for one in sorted(names_in(rule, "list")))))
         except ValueError as fault:
-            faults += _told(path, [Fault(body.line, f"segments.{name}: {fault}",
-                                         "a segment may ask for features and the segments above")])
+            faults += _told(path, [form.condition_fault(body.line, f"segments.{name}", fault)])
     return tuple(found), faults

@@ -108,7 +108,7 @@ class Rule:
         try:
             parse_condition(spot.plain(), features=None, segments=None, asked=Asked(None, None))
         except ValueError as fault:
-            yield Fault(spot.line, f"{where}: {fault}", "see docs/features.md")
+            yield condition_fault(spot.line, where, fault)
 
 
 _CUTS = {key: Key(ListOf(part, spec.CUTS, spec.CUTS), says) for key, part, says in (
@@ -178,6 +178,17 @@ CLUSTERS = Fields({
                   required=True)}), 2, CLUSTERS_MAX), "name: {at: [...]}", required=True),
 })
 
+
+# Where a fault of a condition goes on to say what to do; and the remedy of those that do not.
+_REMEDY = re.compile("; |: (?=write )")
+_ASKABLE = ("a segment may ask for features, traits, lists, buckets, clusters and the segments "
+            "above it, see docs/features.md")
+
+
+def condition_fault(line: int, where: str, fault: ValueError) -> Fault:
+    """What `parse_condition` says of a segment's rule, with the remedy apart."""
+    said, *remedy = _REMEDY.split(str(fault), maxsplit=1)
+    return Fault(line, f"{where}: {said}", remedy[0] if remedy else _ASKABLE)
 
 def cluster_faults(spot: Spot, specs: Mapping[str, spec.FeatureSpec]) -> Iterable[Fault]:
     """What no single key of clusters.yml can tell."""

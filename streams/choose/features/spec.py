@@ -82,7 +82,8 @@ class FeatureSpec:
     where        (field, text) that the event must match, or ()
     gap_ms       a pause of this length ends a session
     most         how many texts a list has at the most
-    cuts         of rfm, where its grades part: recency in ms, frequency in events, money in micros
+    cuts         of rfm, where its grades part: recency in ms, frequency in events, money in the
+                 fixed point that `of` is kept in
     max_age_ms   when the newest event is older than this at reading time, there is no value
     entity       what it is kept of: profile, or item, category, campaign, property.NAME
     bestseller_from   of an item: a value that licenses the fact item.bestseller; 0: none
