@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.choose.definitions import check, load
@@ -32,6 +32,7 @@ SPECS = (FeatureSpec("orders", "purchase", "count", window_ms=30 * DAY_MS),
          FeatureSpec("ever", "*", "lifetime"))
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, max_size=60), st.lists(IDS, max_size=20))
 def test_a_list_holds_exactly_whom_its_file_names(named: list[str], others: list[str]) -> None:
     found = read_list("l", "\n".join(named).encode())
