@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The code's folders and those of its tests have the same names: the code's must be found first,
@@ -24,6 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from infra import parts, processes
 from infra.kafka import broker as kafka
 from streams.settings import PROJECT, Settings
+
+# No test is timed: a machine may be busy, and compiled code compiles at the first call.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def free_ports(count: int) -> list[int]:
