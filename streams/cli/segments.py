@@ -101,6 +101,7 @@ def list_people(name: str, users: TextIO, tenant: str, column: str | None, anony
                           "lower-case letters, digits and _, at most 60")
     where = out or _own_folder(settings, f"lists/{name}.txt") / definitions.LISTS / (
         name + definitions.LIST_SUFFIX)
+    secrets.ensure(settings)        # a list may be wanted before anything was ever started
     pseudonyms = Pseudonyms(bytes.fromhex(secrets.read(settings, "pseudonym_key")))
     id_of = pseudonyms.anonymous if anonymous else pseudonyms.known
     ids = sorted({id_of(tenant, user) for user in _users(users, column)})

@@ -22,7 +22,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "segments.yml").write_text("version: 1\nsegments:\n  vip: {list: vip}\n")
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KAIROS_DEFINITIONS", str(folder))
-    secrets.ensure(configuration.load())
     return folder
 
 
