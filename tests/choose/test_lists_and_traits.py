@@ -172,7 +172,7 @@ def test_another_list_of_the_same_name_is_a_changed_segment(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("rule", "said"), [
-    ("{list: nobody}", "unknown list 'nobody'; there are vip"),
+    ("{list: nobody}", "unknown list 'nobody' — there are vip"),
     ("{list: vip, at_least: 1}", "stands alone"),
     ("{trait: plan, is: gold}", "there are country, locale, timezone"),
     ("{trait: country}", "takes {trait: country, is: DE}"),
