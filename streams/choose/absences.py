@@ -33,8 +33,7 @@ TAIL = "a"                  # of the tail: the row's nodes
 KIND = "absence"
 _NODE = struct.Struct("<qqqBHHH")       # playbook, time, deadline, what, sizes of three texts
 _NODE_BYTES, _WORDS = _NODE.size, 8
-# A playbook whose name is not known since the start: nobody has asked for it yet.
-_UNNAMED = "#"
+_UNNAMED = "#"              # before the hash of a playbook that is not in force any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +300,7 @@ class Absences:
             self._unpack(binascii.a2b_base64(packed), tail.setdefault("w", {}), in_force)
 
     def _unpack(self, raw: bytes, kept: dict[str, Any], in_force: Collection[str]) -> None:
+        self.in_force(in_force)         # no watermark may have asked for these names yet
         for number, own in unpacked(raw).items():
             name = self._names.get(number, f"{_UNNAMED}{number}")
             if name not in kept or name in in_force:

@@ -115,7 +115,9 @@ def decisions_once(settings: Settings, world: World) -> list[dict[str, Any]]:
     ids = Counter(fields["decision_id"] for fields in found)
     assert not ids or max(ids.values()) == 1, "a decision was heard twice"
     moments = {(fields["profile_id"], fields["moment_ms"]) for fields in found}
-    assert moments == world.left_carts(settings), f"seed={world.seed}"
+    left = world.left_carts(settings)
+    assert moments == left, (f"seed={world.seed}: not told {sorted(left - moments)[:5]}, told for "
+                             f"nothing {sorted(moments - left)[:5]}; {len(left)} carts were left")
     assert len(found) == len(moments), f"seed={world.seed}"
     return found
 
