@@ -73,6 +73,7 @@ class Walk:
                 self._out.at(records[at])
                 self._other(records[at])
                 at += 1
+                self._make_room(batch, at)      # a handover may have taken of it, or a timer
         things.up_to(count)
 
     def _prepare(self, batch: kernel.Batch) -> kernel.Interests:
@@ -82,9 +83,9 @@ class Walk:
         origins = batch.numbers[:, f.origin_partition]
         batch.usable[(origins < 0) | (origins >= self._upstream)] = False
         usable = np.nonzero(batch.usable)[0]
-        sizes = batch.sizes[usable, f.profile_id].astype(np.int64)
-        self._people.bring(batch.raw, batch.numbers[usable, f.profile_id], sizes)
-        self._people.reserve(len(usable), int(sizes.sum()))
+        self._people.bring(batch.raw, batch.numbers[usable, f.profile_id],
+                           batch.sizes[usable, f.profile_id].astype(np.int64))
+        self._make_room(batch, 0)
         told, waits = list[Told](), list[absences.Wait]()
         for tenant in different(batch, usable, f.tenant):
             self._groups.know(tenant)
@@ -95,6 +96,11 @@ class Walk:
         interests = self._program.interests(told, waits)
         self._tables.absences.reserve_for(interests.waits, batch)
         return interests
+
+    def _make_room(self, batch: kernel.Batch, start: int) -> None:
+        """Room for everybody who may be new from event `start` on: compiled code makes none."""
+        sizes = batch.sizes[start:, self._program.fields.profile_id][batch.usable[start:]]
+        self._people.reserve(len(sizes), int(sizes.sum()))
 
     def _arm_found(self, results: kernel.Results, start: int, end: int) -> None:
         """Hand the timers that the kernel marked to their heaps."""

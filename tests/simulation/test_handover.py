@@ -15,7 +15,7 @@ from schemas import contract
 from streams.choose import decision
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
-from streams.choose.tables import is_group
+from streams.choose.tables import is_group, tables_of
 from streams.engine.lane import Lane
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
@@ -167,3 +167,20 @@ def test_a_crash_anywhere_in_a_handover_changes_nothing(seed: int) -> None:
                  if not is_group(key)}
         assert {k: (r or b"")[24:] for k, r in found.items()} == {
             k: (r or b"")[24:] for k, r in rows.items()}, f"{seed=} {fuse=}"
+
+
+@pytest.mark.parametrize("known", [*range(250, 257), *range(314, 322)])
+def test_handovers_leave_room_for_whoever_is_new_in_the_same_batch(known: int) -> None:
+    """Up to the last row, and the last byte of names, that there is room for without growing."""
+    broker = world(*(event(n, f"{n:032d}", "product_view", START + n) for n in range(known)))
+    assert drive(broker, logic(), 0) is not None
+    links = [(b"", contract("handover").encode({
+        **contract("handover").decode(link(known + k, START)[1]),
+        "visitor_id": f"v{k:031d}"})) for k in range(3)]
+    news = [event(known + 9 + k, f"n{k:031d}", "product_view", START + known + k)
+            for k in range(3)]
+    lane = play(broker, [*links, *news])
+    people = tables_of(lane.state).people
+    assert sorted(people) == sorted([*(b"%032d" % n for n in range(known)),
+                                     *(b"v%031d" % k for k in range(3)),
+                                     *(b"n%031d" % k for k in range(3))])
