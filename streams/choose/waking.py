@@ -28,6 +28,7 @@ from streams.engine.compiling import compiled
 from streams.engine.deadlines import pop, push
 
 _MASK, _NEWEST, _FLAGS, _STATED = layout.MASK, layout.NEWEST, layout.FLAGS, layout.STATED
+_TENANT = layout.TENANT
 _BATCH = 2048
 
 
@@ -53,8 +54,8 @@ def _moved(person, v, slot, segments, at_ms, who):
 
 
 @compiled
-def _wake(heap, count, limit_ms, w, v, hashes, person, segments, in_force, unseen_below, stamp,
-          asking, ripe):
+def _wake(heap, count, owner, limit_ms, w, v, hashes, person, segments, in_force, unseen_below,
+          stamp, asking, ripe):
     """Go on to the end of a moment of which the caller must hear, or to `limit_ms`; returns
     (entries left, rows in `asking`, rows in `ripe`).
 
@@ -70,7 +71,7 @@ def _wake(heap, count, limit_ms, w, v, hashes, person, segments, in_force, unsee
         last = due_ms
         pop(heap, count)
         count -= 1
-        if v.armed[slot] != due_ms:
+        if v.armed[slot] != due_ms or v.i64[slot, _TENANT] != owner:
             continue
         v.armed[slot] = 0
         is_fresh = v.i64[slot, 0] < unseen_below or w.woken[slot] == stamp
@@ -116,8 +117,8 @@ def woken(program: Program, tables: Tables, tenant: str, in_force: npt.NDArray[n
         upto_ms = limit_ms
         while timers.count and timers.heap[0, 0] <= upto_ms:
             timers.count, asked, found = _wake(
-                timers.heap, timers.count, upto_ms, tables.absences.reserve(0, 0), people.views,
-                people.index.arrays.hashes, program.person, program.moving, in_force,
+                timers.heap, timers.count, timers.owner, upto_ms, tables.absences.reserve(0, 0),
+                people.views, people.index.arrays.hashes, program.person, program.moving, in_force,
                 unseen_below, stamp, asking, ripe)
             everybody += [Woken(moment, slot, [], True)
                           for moment, slot in asking[:asked].tolist()]

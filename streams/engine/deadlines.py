@@ -1,9 +1,9 @@
 """Deadlines: a million timers by event time, in a heap that compiled code keeps.
 
 As `timers`: one entry a row, re-armed lazily (the row holds the truth, the heap a guess), rebuilt
-from the rows on recovery. Entries name slots; a slot that was armed earlier meanwhile, or freed,
-is passed over when its entry comes up. Rows that are out of memory have no entry (`cold` knows when
-they are due): they come back in time, and get one.
+from the rows on recovery. Entries name slots; a slot that was armed earlier meanwhile, or freed, or
+holds a row of another owner by now, is passed over when its entry comes up. Rows that are out of
+memory have no entry (`cold` knows when they are due): they come back in time, and get one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def pop(heap, count):
 
 
 @compiled
-def _pop_earliest(heap, count, armed, limit_ms, found):
+def _pop_earliest(heap, count, armed, owners, owner, limit_ms, found):
     """Take the entries of the earliest moment up to `limit_ms`; (entries left, slots found)."""
     taken, moment = 0, np.int64(-1)
     while count > 0 and heap[0, 0] <= limit_ms and taken < len(found):
@@ -62,7 +62,7 @@ def _pop_earliest(heap, count, armed, limit_ms, found):
             break
         pop(heap, count)
         count -= 1
-        if armed[slot] == due_ms:
+        if armed[slot] == due_ms and owners[slot] == owner:
             armed[slot] = 0
             moment = due_ms
             found[taken] = slot
@@ -71,12 +71,12 @@ def _pop_earliest(heap, count, armed, limit_ms, found):
 
 
 @compiled
-def _sift(heap, count, armed, kept):
+def _sift(heap, count, armed, owners, owner, kept):
     """Leave out entries that were overtaken, and all but one of a slot; returns how many stay."""
     to = 0
     for n in range(count):
         due_ms, slot = heap[n, 0], heap[n, 1]
-        if armed[slot] == due_ms and not kept[slot]:
+        if armed[slot] == due_ms and owners[slot] == owner and not kept[slot]:
             kept[slot] = True
             push(heap, to, due_ms, slot)
             to += 1
@@ -91,7 +91,7 @@ class Deadlines:
     """
 
     def __init__(self, rows: Rows, owner: int) -> None:
-        self._rows, self._owner = rows, owner
+        self._rows, self.owner = rows, owner
         self.heap = np.zeros((256, 2), np.int64)
         self.count = 0
 
@@ -117,15 +117,20 @@ class Deadlines:
     def _make_room(self, entries: int) -> None:
         """Rows that leave memory and come back must not make the heap grow."""
         armed = self._rows.views.armed
-        self.count = int(_sift(self.heap, self.count, armed, np.zeros(len(armed), np.bool_)))
+        self.count = int(_sift(self.heap, self.count, armed, self._owners, self.owner,
+                               np.zeros(len(armed), np.bool_)))
         if 2 * (self.count + entries) > len(self.heap):
             grown = np.zeros((2 * (self.count + entries), 2), np.int64)
             grown[:self.count] = self.heap[:self.count]
             self.heap = grown
 
+    @property
+    def _owners(self) -> npt.NDArray[np.int64]:
+        return self._rows.views.i64[:, self._rows.owner]
+
     def bring(self, limit_ms: int) -> None:
         """Have those rows in memory whose timers come up by `limit_ms`."""
-        self._rows.bring_due(self._owner, limit_ms)
+        self._rows.bring_due(self.owner, limit_ms)
 
     def due(self, limit_ms: int) -> Iterator[tuple[int, int]]:
         """(moment, slot) of what is due by `limit_ms`, one at a time, by moment and then by key.
@@ -141,7 +146,8 @@ class Deadlines:
             found = np.zeros(1024, np.int64)
             while self.count and self.heap[0, 0] == moment:
                 self.count, taken = _pop_earliest(self.heap, self.count,
-                                                   self._rows.views.armed, moment, found)
+                                                  self._rows.views.armed, self._owners,
+                                                  self.owner, moment, found)
                 slots += found[:taken].tolist()
             for slot in sorted(slots, key=self._rows.key):
                 yield moment, slot

@@ -52,7 +52,7 @@ class Rows:
                  back: Callable[[Slots], None] = lambda slots: None) -> None:
         assert row_bytes % 8 == 0 and row_bytes >= 8
         self.row_bytes, self.layout, self._migrate = row_bytes, layout, migrate
-        self._room, self._owner, self._back = room, owner, back
+        self._room, self.owner, self._back = room, owner, back
         self.cold: Cold | None = None
         self._is_full = False
         # Taken from the start: to grow means to copy, and for that moment to need twice as much.
@@ -348,7 +348,7 @@ class Rows:
             if self.cold is None:
                 self.cold = Cold(room.arena())
             self.cold.store(self.views.i64, self.index.arrays, slots, said,
-                            self.views.armed[slots], self.views.i64[slots, self._owner])
+                            self.views.armed[slots], self.views.i64[slots, self.owner])
         except OSError as fault:
             if not self._is_full:
                 log.warning("rows stay in memory beyond what KAIROS_PROFILE_MEMORY_MB allows: the "

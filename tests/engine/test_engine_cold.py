@@ -263,6 +263,23 @@ def test_of_more_tenants_than_are_told_apart_every_timer_comes_up() -> None:
     assert found == [b"%d" % tenant for tenant in tenants]
 
 
+def test_a_slot_that_is_another_tenant_s_now_does_not_come_up_by_the_clock_before() -> None:
+    """Both are up at the same moment, as windows end at the same for everybody."""
+    some, moment, slots = rows(1), 1_600_000_000_000, list[int]()
+    timers = timers_of(some)
+    for tenant, key in zip(TENANTS, (b"one", b"other"), strict=True):
+        slot = some.slot(key)
+        some.views.i64[slot, OWNER] = tenant
+        timers[tenant].arm(slot, moment)
+        slots.append(slot)
+        some.slot(b"a third")
+        some.make_room()
+    assert slots[0] == slots[1] and some.cold_count > 0
+    found = {tenant: [some.key(slot) for _, slot in timers[tenant].due(moment)]
+             for tenant in TENANTS}
+    assert found == dict(zip(TENANTS, ([b"one"], [b"other"]), strict=True))
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
