@@ -45,7 +45,7 @@ class StandbyFeed:
         self._lock = threading.Lock()
         self._wanted: set[int] = set()
         self._followers: dict[int, Follower] = {}
-        self._assigned: set[int] = set()
+        self._assigned: dict[int, Follower] = {}
         self._at_end: set[int] = set()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"standby-{stage.name}",
@@ -88,7 +88,7 @@ class StandbyFeed:
             finally:
                 with self._lock:
                     self._followers.clear()
-                self._assigned = set()
+                self._assigned = {}
                 reading.close()
                 asking.close()
 
@@ -164,14 +164,15 @@ class StandbyFeed:
         return Base.begin(self._logic, lineage)
 
     def _assign(self, reading: Consumer) -> None:
+        """Read on for these followers. One that began anew in the place of another reads from its
+        own beginning: what the other had heard is not known to it."""
         with self._lock:
-            followed = {partition: follower.next_offset
-                        for partition, follower in self._followers.items()}
-        if followed.keys() != self._assigned:
-            self._assigned = set(followed)
+            followers = dict(self._followers)
+        if followers != self._assigned:
+            self._assigned = followers
             self._at_end.clear()
-            reading.assign([TopicPartition(self._stage.keeps, *where) for where in
-                            followed.items()])
+            reading.assign([TopicPartition(self._stage.keeps, partition, follower.next_offset)
+                            for partition, follower in followers.items()])
 
     def _lineages(self, asking: Consumer, partitions: Sequence[int]) -> dict[int, Lineage]:
         """As committed now, of each partition."""
