@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from streams.choose.features.layout import NEWEST, PEOPLE, RING, Cell, Layout
 from streams.choose.features.merging import merge_cell
-from streams.choose.features.updating import GREATEST
 from streams.engine.rows import Rows
+from streams.engine.whole import GREATEST
 from streams.kernel.errors import StateError
 from streams.kernel.side_inputs import Group, SideInputs
 

@@ -149,6 +149,30 @@ def test_a_tile_of_counts_saturates_and_never_wraps() -> None:
         "views_1h", START) == 70_000
 
 
+def test_the_greatest_amounts_fill_what_adds_them_up_and_never_turn_it_negative() -> None:
+    """An event's money is at most 1e12; some currencies have such numbers."""
+    specs = tuple(spec for spec in SPECS if spec.name in (
+        "spend_30d", "basket", "spread", "warm_spend", "cart", "units_30d", "units", "rfm"))
+    end = 14 * 16 * DAY_MS * 7                     # events weigh most at the end of a tile
+    most = (2**63 - 1) / 1e6
+    for amount in (1.5e8, 1e12):
+        told = [Heard(n, "purchase", end - 1 - n * HOUR_MS, amount, amount)
+                for n in reversed(range(20 * 24))]
+        for wide in (False, True):
+            row = Fast(specs, wide=wide).take(*told)
+            found = {spec.name: row.value(spec.name, end) for spec in specs}
+            assert found["spend_30d"] == pytest.approx(min(480 * amount, most))
+            assert found["basket"] == pytest.approx(min(amount, most / 480))
+            assert found["cart"] == pytest.approx(min(384 * amount, most))
+            assert found["units_30d"] == pytest.approx(min(480 * amount, most * 1000))
+            assert found["spread"] >= 0 and found["rfm"] == 555
+            # What fills the tile before its end weighs the less, the later it is looked at.
+            assert found["warm_spend"] == pytest.approx(most / 2**16)
+        low = Fast(specs[:1]).take(*(Heard(e.offset, "purchase", e.event_ms, -amount)
+                                     for e in told))
+        assert low.value("spend_30d", end) == pytest.approx(-min(480 * amount, most))
+
+
 WATCHED = ("views_1h", "spend_30d", "items_7d", "basket", "cheapest", "visits_7d", "rfm",
            "favourite", "top_items", "last_items")
 

@@ -13,8 +13,8 @@ from test_features import SPECS, history
 
 from streams.choose import pooling
 from streams.choose.features.layout import PEOPLE, Layout
-from streams.choose.features.updating import GREATEST
 from streams.choose.pooling import Pools, pooled
+from streams.engine.whole import GREATEST
 from streams.kernel.side_inputs import SideInputs
 
 STAMP_BYTES = 8

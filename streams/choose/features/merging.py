@@ -35,7 +35,8 @@ from streams.choose.features.layout import (
 from streams.choose.features.sessions import union, widest
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
 from streams.choose.features.texts import ENTRY, TEXT_TILES, merge_counts, merge_entries
-from streams.choose.features.updating import GREATEST, TILE16_MAX
+from streams.choose.features.updating import TILE16_MAX
+from streams.engine.whole import GREATEST
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.int64]

@@ -54,10 +54,11 @@ from streams.choose.features.texts import (
     uniques,
 )
 from streams.engine.compiling import compiled
-from streams.engine.whole import divided
+from streams.engine.whole import divided, plus
 from streams.kernel.moments import DAY_MS, HOUR_MS
 
 NO_AGE = -1
+_LARGE = 1 << 56             # of numbers below, as many as a ring has tiles add up to what fits
 
 
 @compiled
@@ -70,15 +71,22 @@ def _span(head, tiles, tile_ms, at_ms):
 @compiled
 def _total(i64, slot, at, tiles, tile_ms, at_ms):
     first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
-    base, total = at // 8 + 1, np.int64(0)
+    base, total, bits = at // 8 + 1, np.int64(0), np.int64(0)
     if last - first == tiles - 1:              # the whole ring, in whatever order it lies
         for j in range(tiles):
             total += i64[slot, base + j]
+            bits |= i64[slot, base + j] ^ (i64[slot, base + j] >> 63)
+    else:
+        j = first - divided(first, tiles) * tiles     # one division: then it goes round by itself
+        for _ in range(first, last + 1):
+            total += i64[slot, base + j]
+            bits |= i64[slot, base + j] ^ (i64[slot, base + j] >> 63)
+            j = j + 1 if j + 1 < tiles else 0
+    if bits < _LARGE:
         return total
-    j = first - divided(first, tiles) * tiles     # one division: the rest goes round by itself
-    for _ in range(first, last + 1):
-        total += i64[slot, base + j]
-        j = j + 1 if j + 1 < tiles else 0
+    total = np.int64(0)                        # rare: together they may be more than there is
+    for tile in range(first, last + 1):
+        total = plus(total, i64[slot, base + tile % tiles])
     return total
 
 

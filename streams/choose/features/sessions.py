@@ -16,7 +16,7 @@ from numba import uint64
 
 from streams.choose.features.spec import GAP_SLOTS
 from streams.engine.compiling import compiled
-from streams.engine.whole import divided
+from streams.engine.whole import divided, plus
 
 WORD_SLOTS = 64
 _NEVER_MS = 1 << 60
@@ -127,7 +127,7 @@ def last_session(i64, slot, spans, amounts, tiles, gap_ms):
         return (head - begin) * gap_ms + last - first, True
     total = np.int64(0)
     for tile in range(begin, head + 1):
-        total += i64[slot, amounts // 8 + 1 + tile % tiles]
+        total = plus(total, i64[slot, amounts // 8 + 1 + tile % tiles])
     return total, True
 
 

@@ -54,10 +54,9 @@ from streams.choose.features.sessions import with_slot, with_span
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
 from streams.choose.features.texts import open_favourites, take_favourite, take_unique
 from streams.engine.compiling import compiled
-from streams.engine.whole import divided
+from streams.engine.whole import GREATEST, divided, plus
 
 TILE16_MAX = 65_535
-GREATEST = (1 << 63) - 1
 ROOT = 3_037_000_499         # the greatest whole number whose square is no greater
 
 
@@ -68,6 +67,14 @@ def type_of(types, event_type):
         if types[t] == event_type:
             return t + 1
     return 0
+
+
+@compiled
+def _whole(number):
+    """A float as a number that a tile can hold: what is beyond all of them fills it."""
+    if number >= GREATEST:
+        return np.int64(GREATEST)
+    return np.int64(max(number, -GREATEST))
 
 
 @compiled
@@ -86,7 +93,7 @@ def _amount(adds, value_micros, quantity, event_ms, tile_ms, half_life_ms, units
         weight = np.exp2((event_ms - divided(event_ms, tile_ms) * tile_ms) / half_life_ms)
         if adds == DECAY_ONE:
             return np.int64(math.floor(weight * units + 0.5))
-        return np.int64(math.floor(
+        return _whole(np.floor(
             weight * (value_micros if adds == DECAY_VALUE else quantity) + 0.5))
     return np.int64(1)
 
@@ -101,16 +108,6 @@ def _open(i64, slot, head_at, tile, tiles):
         i64[slot, head_at] = tile
         return True
     return tile > head - tiles
-
-
-@compiled
-def _plus(a, b):
-    """a + b, or the greatest or least number there is: a full tile never changes its sign."""
-    if b > 0 and a > GREATEST - b:
-        return GREATEST
-    if b < 0 and a < -GREATEST - b:
-        return -GREATEST
-    return a + b
 
 
 @compiled
@@ -291,7 +288,7 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
                 tile = divided(event_ms, tile_ms)
                 if _open(i64, slot, at // 8, tile, tiles):
                     where = at // 8 + 1 + tile - divided(tile, tiles) * tiles
-                    i64[slot, where] = _plus(i64[slot, where], amount)
+                    i64[slot, where] = plus(i64[slot, where], amount)
                 else:
                     late |= ops[op, O_LATE]
             elif kind in (MIN, MAX):
