@@ -63,6 +63,17 @@ def test_rows_depend_neither_on_batches_nor_on_order() -> None:
     assert len(rows[0]) > 12
 
 
+def test_an_order_of_the_greatest_amounts_is_counted_as_far_as_there_are_numbers() -> None:
+    shop = Shop(1, SPECS)
+    lines = [["i1", 1e12, 10**18], ["i1", 1e12, 10**18], ["i2", 2.0, 3 * 10**6]]
+    shop.hear([told(0, "p1", "purchase", START, item_id="", quantity=2e12,
+                    lines_json=orjson.dumps(lines).decode())])
+    shop.tell()
+    found = [shop.things.of("t", "item", name, START) for name in ("i1", "i2")]
+    assert found[0] is not None and found[0]["item_value"]["value"] == 1e12
+    assert found[1] is not None and found[1]["item_value"]["value"] == 6.0
+
+
 def test_repeats_and_events_that_may_not_be_used_count_nothing() -> None:
     log, shops = events(8, 60), []
     shops = [Shop(1, SPECS), Shop(1, SPECS)]

@@ -23,6 +23,7 @@ from streams.engine.hashing import hash_of
 
 NAMES_MAX: Final = 50               # things that one event may name, the most valuable first
 NAME_CHARS_MAX: Final = 200
+AMOUNT_MAX: Final = 10**18          # 1e12 in micro-units
 _NO_NAMES: Final = np.zeros((0, NAME_WORDS), np.int64)
 
 Hashes = npt.NDArray[np.uint64]
@@ -151,8 +152,13 @@ def _lines(lines_json: str) -> list[tuple[str, int, int]]:
         total[0] += quantity * price_micros
         total[1] += quantity
     ranked = sorted(found.items(), key=lambda each: (-each[1][0], each[0]))[:NAMES_MAX]
-    return [(item, round(value), round(units * SCALE["quantity"]))
+    return [(item, _amount(value), _amount(units * SCALE["quantity"]))
             for item, (value, units) in ranked]
+
+
+def _amount(number: float) -> int:
+    """A whole number that is not larger than what an event may say of itself."""
+    return round(max(-AMOUNT_MAX, min(AMOUNT_MAX, number)))
 
 
 def _property(properties_json: str, name: str) -> str:
