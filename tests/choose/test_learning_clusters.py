@@ -61,6 +61,15 @@ def test_names_say_what_is_telling() -> None:
                for name in names)
 
 
+def test_no_two_clusters_have_one_name_whatever_features_are_called() -> None:
+    specs = {name: FeatureSpec(name, "*", "lifetime") for name in ("a__b", "a" * 59, "a__2")}
+    dice = np.random.default_rng(3)
+    learned = learn({name: [float(v) for v in dice.integers(0, 400, 300)] for name in specs},
+                    specs, clusters=20, seed=1)
+    assert len(set(learned.clusters.names)) == 20
+    assert max(map(len, learned.clusters.names)) <= 60
+
+
 def test_the_same_people_and_seed_say_the_same() -> None:
     assert found() == found()
 

@@ -153,8 +153,9 @@ def _names(apart: Matrix, specs: Sequence[FeatureSpec]) -> list[str]:
                     about == other.split("_", 1)[1] for other in words):
                 words.append(word)
         name = "_".join(words)[:50].rstrip("_") or "average"
-        number = sum(each.split("__")[0] == name for each in names) + 1
-        names.append(name if number == 1 else f"{name}__{number}")
+        free = (f"{name}__{number}" for number in range(2, len(apart) + 2))
+        names.append(name if name not in names else next(
+            each for each in free if each not in names))
     return names
 
 
