@@ -30,6 +30,7 @@ from streams.kernel.errors import StateError
 GROUP_PREFIX = b"\x01"
 LAYOUT_PREFIX = b"\x00layout"
 _NOT_PEOPLE = (GROUP_PREFIX, ENTITY_PREFIX, LAYOUT_PREFIX)
+_LETTERS = b"\x03"          # what these are below
 
 
 def group_key(tenant: str, segment: str) -> bytes:
@@ -95,13 +96,21 @@ class Tables:
     def _kept_of(self, key: bytes) -> Rows | Entities:
         return self.entities if key[:1] == ENTITY_PREFIX else self.rows_of(key)
 
-    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """`encode` of each key."""
-        of_people = [not key.startswith(_NOT_PEOPLE) for key in keys]
-        rows = iter(self.people.encode_all([key for key, own in zip(keys, of_people, strict=True)
-                                            if own]))
-        return [next(rows) if own else self.encode(key)
-                for key, own in zip(keys, of_people, strict=True)]
+    def encode_all(self, keys: Sequence[bytes], front: bytes = b"") -> list[bytes | None]:
+        """`encode` of each key, behind `front`."""
+        # Mostly all are of people, whose ids begin with letters.
+        others = [n for n, key in enumerate(keys) if key < _LETTERS
+                  and key.startswith(_NOT_PEOPLE)]
+        if not others:
+            return self.people.encode_all(keys, front)
+        is_other = set(others)
+        rows = iter(self.people.encode_all([key for n, key in enumerate(keys)
+                                            if n not in is_other], front))
+        found: list[bytes | None] = []
+        for n, key in enumerate(keys):
+            row = self.encode(key) if n in is_other else next(rows)
+            found.append(front + row if n in is_other and row is not None else row)
+        return found
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         if key.startswith(LAYOUT_PREFIX):

@@ -4,39 +4,54 @@ bytes, and its tail as JSON."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from streams.engine.compiling import compiled
 from streams.kernel.errors import StateError
 
 _HEADER = struct.Struct("<4sIII")          # magic, layout id, row bytes, tail bytes
 _MAGIC = b"KRW2"
+
+Words = npt.NDArray[np.int64]
 
 
 def header(layout: int, row_bytes: int, tail_bytes: int = 0) -> bytes:
     return _HEADER.pack(_MAGIC, layout, row_bytes, tail_bytes)
 
 
-def put(layout: int, numbers: Sequence[int], rows: npt.NDArray[np.uint8],
-        tails: Mapping[int, bytes], found: list[bytes | None]) -> None:
-    """Row n goes, framed, to place numbers[n] of `found`; tails are by place."""
-    row_bytes = rows.shape[1]
-    plain = header(layout, row_bytes)
-    size = len(plain) + row_bytes
-    whole = np.empty((len(rows), size), np.uint8)
-    whole[:, :len(plain)] = np.frombuffer(plain, np.uint8)
-    whole[:, len(plain):] = rows
-    raw = whole.reshape(-1).data
-    for n, number in enumerate(numbers):
-        found[number] = bytes(raw[n * size:(n + 1) * size])
-    for number, tail in tails.items():
-        row = found[number]
-        assert row is not None
-        found[number] = header(layout, row_bytes, len(tail)) + row[len(plain):] + tail
+@compiled
+def _copy_all(rows, slots, before, whole):
+    """Each row behind the words of `before`."""
+    first = len(before)
+    for n in range(len(slots)):
+        slot = slots[n]
+        for k in range(first):
+            whole[n, k] = before[k]
+        for k in range(rows.shape[1]):
+            whole[n, first + k] = rows[slot, k]
+
+
+def frame_all(layout: int, rows: Words, slots: Words, tails: Mapping[int, bytes],
+              front: bytes = b"") -> list[bytes]:
+    """The rows (words) at `slots`, framed, each behind `front`; tails are by place in `slots`.
+
+    front   whole words, for who would have to copy each row once more to put something before it
+    """
+    row_bytes = 8 * rows.shape[1]
+    before = np.frombuffer(front + header(layout, row_bytes), np.int64)
+    whole = np.empty((len(slots), len(before) + rows.shape[1]), np.int64)
+    _copy_all(rows, slots, before, whole)
+    # As values without a form, numpy makes bytes of them by itself, one after the other.
+    framed: list[bytes] = whole.view(f"V{8 * whole.shape[1]}").reshape(-1).tolist()
+    for n, tail in tails.items():
+        framed[n] = (front + header(layout, row_bytes, len(tail)) + framed[n][8 * len(before):]
+                     + tail)
+    return framed
 
 
 def split(value: bytes) -> tuple[int, bytes | None, dict[str, Any]]:

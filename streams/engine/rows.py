@@ -135,26 +135,31 @@ class Rows:
         """The row's bytes, or None when it was dropped (a tombstone)."""
         return self.encode_all([key])[0]
 
-    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """`encode` of each key."""
-        found: list[bytes | None] = [None] * len(keys)
+    def encode_all(self, keys: Sequence[bytes], front: bytes = b"") -> list[bytes | None]:
+        """`encode` of each key; the bytes of a row behind `front`, which is whole words."""
         slots = self.index.find_all(keys)
         here = np.nonzero(slots >= 0)[0]
-        framed.put(self.layout, here.tolist(), self._bytes[slots[here]], self._said(slots), found)
-        if self.cold_count and len(here) < len(keys):
+        rows = framed.frame_all(self.layout, self.views.i64, own := slots[here], self._said(own),
+                                front)
+        if len(rows) == len(keys):
+            return [*rows]
+        found: list[bytes | None] = [None] * len(keys)
+        for n, row in zip(here.tolist(), rows, strict=True):
+            found[n] = row
+        if self.cold_count:
             assert self.cold is not None
             others = np.nonzero(slots < 0)[0]
             places = self.cold.find_all([keys[n] for n in others.tolist()])
             others, places = others[places >= 0], places[places >= 0]
             words, said = self.cold.read(places, self.row_bytes // 8)
-            numbers = others.tolist()
-            framed.put(self.layout, numbers, words.view(np.uint8),
-                       {numbers[n]: tail for n, tail in said.items()}, found)
+            rows = framed.frame_all(self.layout, words, np.arange(len(words)), said, front)
+            for n, row in zip(others.tolist(), rows, strict=True):
+                found[n] = row
         return found
 
     def _said(self, slots: Slots) -> dict[int, bytes]:
         """The tails of those rows that have one, as they are written; by number."""
-        more = {} if self.beside is None else self.beside.told(slots[slots >= 0])
+        more = {} if self.beside is None else self.beside.told(slots)
         if not self.tails and not more:
             return {}
         tails = ((n, self.tails.get(slot), more.get(slot)) for n, slot in enumerate(slots.tolist()))

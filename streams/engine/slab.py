@@ -111,9 +111,10 @@ class Slab:
         return (_HEADER.pack(_MAGIC, self.layout, self.width, len(tail))
                 + self.words[start:start + self.width].tobytes() + tail)
 
-    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """`encode` of each key."""
-        return [self.encode(key) for key in keys]
+    def encode_all(self, keys: Sequence[bytes], front: bytes = b"") -> list[bytes | None]:
+        """`encode` of each key, behind `front`."""
+        rows = map(self.encode, keys)
+        return [None if row is None else front + row for row in rows]
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take a row from the changelog; None is a tombstone.

@@ -31,8 +31,8 @@ class SlabPort(Protocol):
 
     def __iter__(self) -> Iterator[bytes]: ...
 
-    def encode_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The bytes of each row; None: it was dropped."""
+    def encode_all(self, keys: Sequence[bytes], front: bytes = b"") -> list[bytes | None]:
+        """The bytes of each row, behind `front` (whole words); None: it was dropped."""
         ...
 
     def apply(self, key: bytes, value: bytes | None) -> None: ...

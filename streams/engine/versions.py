@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import add
 
 from streams.engine.snapshots import Row
 from streams.engine.tags import NONE, Tags
@@ -119,12 +120,11 @@ class Versions:
         """Each key stands under its tag."""
         olds = self._tags.change(keys, tags)
         for key, tag, old in zip(keys, tags, olds, strict=True):
-            if old >> 1 != tag >> 1:
+            if (old ^ tag) > 1:                 # mostly it is the same epoch's other side
                 self._succeed(key, old, tag)
-            if key in dropped:
-                self._dropped.add(key)
-            elif self._dropped:
-                self._dropped.discard(key)
+        if dropped or self._dropped:
+            self._dropped.difference_update(key for key in keys if key not in dropped)
+            self._dropped.update(key for key in keys if key in dropped)
 
     def _succeed(self, key: bytes, old: int, tag: int) -> None:
         """The version that counts is another epoch's now; NONE: there was none."""
@@ -203,32 +203,44 @@ class Versions:
                 if key not in self._dropped]
 
     def write(self, number: int, rows: Iterable[Entry]) -> list[Entry]:
-        """What checkpoint `number` puts into the changelog: what to clear, then `rows`.
+        """`writing` of rows that are there together."""
+        given, stamp = list(rows), stamp_of(number)
+        return list(self.writing(number, [
+            ([key for key, _ in given],
+             [None if body is None else stamp + body for _, body in given])]))
 
-        Every key once. `settle` follows when the commit was taken; if it was not, this is void and
-        nothing may be written any more.
+    def writing(self, number: int,
+                parts: Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]],
+                ) -> Iterator[Entry]:
+        """What checkpoint `number` puts into the changelog: what to clear, then the rows of
+        `parts`, each asked for when the one before was taken: (keys, rows behind `stamp_of`).
+
+        Every key once. `settle` follows when all was taken and then the commit; if that was not,
+        this is void and nothing may be written any more.
         """
-        entries: list[Entry] = [(stored, None) for stored in self._spent]
-        given = list(rows)
+        for spent in self._spent:
+            yield spent, None
         written, tags, dropped = list[bytes](), list[int](), set[bytes]()
-        stamp, (even, odd) = _NUMBER.pack(number), self._sides()
-        even_key, odd_key = full(even, b""), full(odd, b"")
-        for (key, body), old in zip(given, self._tags.find([key for key, _ in given]),
-                                    strict=True):
-            if body is None:
-                if old == NONE or key in self._dropped:
-                    continue
-                dropped.add(key)
-            tag, prefix = (odd, odd_key) if old == even else (even, even_key)
-            written.append(key)
-            tags.append(tag)
-            entries.append((prefix + key, stamp if body is None else stamp + body))
+        stamp, (even, odd) = stamp_of(number), self._sides()
+        prefixes = {even: full(even, b""), odd: full(odd, b"")}
+        for given, bodies in parts:
+            keys, values, olds = given, bodies, self._tags.find(given)
+            if None in bodies:
+                kept = [n for n, body in enumerate(bodies) if body is not None
+                        or not (olds[n] == NONE or given[n] in self._dropped)]
+                dropped.update(given[n] for n in kept if bodies[n] is None)
+                keys, olds = [given[n] for n in kept], [olds[n] for n in kept]
+                values = [bodies[n] or stamp for n in kept]
+            own = [odd if old == even else even for old in olds]
+            written += keys
+            tags += own
+            yield from zip(map(add, map(prefixes.__getitem__, own), keys), values, strict=True)
         if self._ripe or self._waiting:
             self._ripe.difference_update(written)
             self._waiting.difference_update(written)
-            entries += [(full(self._tags.get(key), key), None) for key in sorted(self._ripe)]
+            for key in sorted(self._ripe):
+                yield full(self._tags.get(key), key), None
         self._written = written, tags, dropped
-        return entries
 
     def _sides(self) -> tuple[int, int]:
         """This epoch's tags. A row goes to the one that does not hold its committed version."""
@@ -276,6 +288,11 @@ class Versions:
     def load_spent(self, spent: Iterable[bytes]) -> None:
         """After the rows."""
         self._spent = dict.fromkeys(spent)
+
+
+def stamp_of(number: int) -> bytes:
+    """What stands before the bytes of a row that checkpoint `number` writes."""
+    return _NUMBER.pack(number)
 
 
 def full(tag: int, key: bytes) -> bytes:

@@ -212,7 +212,11 @@ def test_a_new_feature_of_things_says_since_when_it_counts() -> None:
                 for specs in ((views,), (views, more)))
     old.hear([told(n, f"p{n}", "product_view", START + n, item_id="a") for n in range(3)])
     tables = tables_of(old.states[0])
-    changelog = [(key, tables.encode(key)) for key in tables.take_dirty()]
+    keys = tables.take_dirty()
+    changelog = [(key, tables.encode(key)) for key in keys]
+    assert {key[:1] for key in keys} >= {b"\x00", b"\x02"} and keys[-1].startswith(b"p")
+    assert tables.encode_all(keys, b"8 bytes!") == [b"8 bytes!" + (row or b"")
+                                                    for _, row in changelog]
     fresh = new.logic.make_slab()
     for key, value in changelog:
         fresh.apply(key, value)

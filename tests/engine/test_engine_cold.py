@@ -325,3 +325,19 @@ def test_rows_of_a_few_events_take_a_fraction_of_their_size() -> None:
     some.make_room()
     assert isinstance(some.cold, Cold) and some.cold.disk_bytes / 999 < 0.25 * ROW_BYTES
     assert some.cold.memory_bytes / 999 < 100
+
+
+def test_rows_come_behind_what_is_asked_for_wherever_they_are() -> None:
+    some, front = rows(3), b"8 bytes!"
+    fill(some, 20)
+    for n in (2, 19):
+        some.tail(some.slot(b"key-%d" % n))["n"] = n
+    some.take_dirty()
+    some.make_room()
+    some.slot(b"key-19")
+    assert 0 < some.cold_count < 20
+    keys = [b"nobody", *some, b"nobody else"]
+    alone = [some.encode(key) for key in keys]
+    assert some.encode_all(keys) == alone and alone[0] is None
+    assert some.encode_all(keys, front) == [None if row is None else front + row for row in alone]
+    assert sum(row is not None and row.endswith(b"}") for row in alone) == 2

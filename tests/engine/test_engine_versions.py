@@ -162,3 +162,17 @@ def test_a_changelog_that_does_not_belong_here_is_refused_with_a_remedy(
     with pytest.raises(StateError, match=words) as caught:
         list(Versions(lineage).read([(stored, bytes(9))]))
     assert "reset the stage" in caught.value.remedy
+
+
+def test_rows_that_are_handed_over_in_parts_are_written_like_those_that_come_together() -> None:
+    stories = [[(b"a", b"1"), (b"b", b"1"), (b"c", b"1")], [(b"b", None), (b"z", None)],
+               [(b"a", b"2"), (b"b", None), (b"c", b"2"), (b"d", b"1")], [(b"b", b"3")],
+               [(b"a", None), (b"b", None), (b"c", None), (b"d", None)], [], []]
+    whole, parted = (Versions(Lineage().claimed()) for _ in range(2))
+    for number, rows in enumerate(stories, 1):
+        stamp = versions.stamp_of(number)
+        parts = [([key], [None if body is None else stamp + body]) for key, body in rows]
+        assert list(parted.writing(number, parts)) == whole.write(number, rows)
+        for each in (whole, parted):
+            each.settle(each.next(number))
+    assert len(whole) == len(parted) == 0
