@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from streams.choose import absent
+from streams.choose.ahead import look_ahead
 from streams.choose.features import layout
 from streams.choose.features.layout import EVER_MS
 from streams.choose.features.reading import next_change
@@ -25,6 +26,7 @@ from streams.choose.features.updating import type_of, update
 from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64
 from streams.engine.index import find, insert
+from streams.engine.touching import AHEAD
 from streams.kernel.purposes import PERSONALISE
 
 # What the kernel says of an event.
@@ -293,19 +295,22 @@ def _event(n, slot, b, f, v, w, person, segments, group, gv, group_slots, tenant
 
 @compiled
 def run(start, b, f, ix, v, w, person, segments, group, gv, group_slots, tenants, interests,
-        where_columns, fields, recent, seen, results):
+        where_columns, fields, recent, seen, hashes, results):
     """Take events from `start` on; returns the number of the first that was not taken: one of a
     person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`.
 
     where_columns, fields   columns that features filter by, and room for their hashes
     recent                  event ids that a row remembers
+    hashes                  room for `look_ahead`
     """
     raw, numbers, sizes, offsets = b.raw, b.numbers, b.sizes, b.offsets
+    look_ahead(start, b, f, ix, v, hashes)
     for n in range(start, len(offsets)):
+        if (n - start) % AHEAD == 0:
+            look_ahead(n + AHEAD, b, f, ix, v, hashes)
         if not b.usable[n]:
             return n
-        at, size = numbers[n, f.profile_id], sizes[n, f.profile_id]
-        h = hash64(raw, at, size)
+        at, size, h = numbers[n, f.profile_id], sizes[n, f.profile_id], hashes[n % (2 * AHEAD)]
         slot = find(ix, raw, at, size, h)
         if slot >= 0 and v.waits[slot]:
             return n

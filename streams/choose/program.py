@@ -30,6 +30,7 @@ from streams.engine.hashing import hash_of, signed_hash
 from streams.engine.records import Record, columns_of
 from streams.engine.room import Room
 from streams.engine.rows import Rows
+from streams.engine.touching import AHEAD
 from streams.playbooks.conditions import names_in
 from streams.playbooks.model import Condition
 
@@ -82,6 +83,7 @@ class Program:
         self.fields = kernel.Fields(*(at[name] for name in kernel.Fields._fields))
         self._properties = Properties(self.people)
         self._where_hashes = np.zeros(len(asked) + self._properties.width, np.int64)
+        self._ahead = np.zeros(2 * AHEAD, np.uint64)
         self._properties_at = at["properties_json"]
         self._item, self._lines = at["item_id"], at["lines_json"]
         self._of_texts = [f for f, spec in enumerate(features) if spec.value_is != "number"]
@@ -172,7 +174,7 @@ class Program:
             start, batch, self.fields, tables.people.index.arrays, tables.people.views,
             tables.absences.reserve(0, 0), self.person, self.moving, self.group,
             tables.groups.views, groups.slots, groups.tenants, interests, self._where,
-            self._where_hashes, self.people.recent_ids, seen, results)
+            self._where_hashes, self.people.recent_ids, seen, self._ahead, results)
 
     def interests(self, told: Sequence[Told],
                   waits: Sequence[absences.Wait] = ()) -> kernel.Interests:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import orjson
 
 from streams.engine.compiling import compiled
+from streams.engine.touching import LINE, touch
 from streams.kernel.errors import StateError
 
 _HEADER = struct.Struct("<4sIII")          # magic, layout id, row bytes, tail bytes
@@ -27,9 +28,12 @@ def header(layout: int, row_bytes: int, tail_bytes: int = 0) -> bytes:
 @compiled
 def _copy_all(rows, slots, before, whole):
     """Each row behind the words of `before`."""
-    first = len(before)
+    first, row_bytes = len(before), 8 * rows.shape[1]
     for n in range(len(slots)):
         slot = slots[n]
+        if n + 1 < len(slots):
+            for at in range(0, row_bytes, LINE):
+                touch(rows, slots[n + 1] * row_bytes + at)
         for k in range(first):
             whole[n, k] = before[k]
         for k in range(rows.shape[1]):

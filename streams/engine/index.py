@@ -17,6 +17,7 @@ from numba import uint64
 
 from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64, joined
+from streams.engine.touching import AHEAD, touch
 
 _EMPTY, _GONE = -1, -2
 COUNT, USED, FREE, GONE = 0, 1, 2, 3        # slots in use, arena bytes, free slots, dead places
@@ -76,9 +77,48 @@ def insert(ix, raw, start, size, h):
 
 
 @compiled
+def _first_place(ix, h):
+    return np.int64(uint64(h) & uint64(len(ix.places) - 1))
+
+
+@compiled
+def look(ix, h):
+    """Touch where a key with hash `h` is looked for first."""
+    touch(ix.places, 4 * _first_place(ix, h))
+
+
+@compiled
+def look_at_slot(ix, h):
+    """After `look`: touch what is known of the slot there; returns it, or a number below 0."""
+    slot = np.int64(ix.places[_first_place(ix, h)])
+    if slot >= 0:
+        touch(ix.hashes, 8 * slot)
+        touch(ix.sizes, 4 * slot)
+        touch(ix.starts, 8 * slot)
+    return slot
+
+
+@compiled
+def look_at_key(ix, h):
+    """After `look_at_slot`: touch the key that is there."""
+    slot = ix.places[_first_place(ix, h)]
+    if slot >= 0:
+        touch(ix.arena, ix.starts[slot])
+
+
+@compiled
 def _find_all(ix, raw, starts, sizes, slots):
-    for n in range(len(starts)):
-        slots[n] = find(ix, raw, starts[n], sizes[n], hash64(raw, starts[n], sizes[n]))
+    for first in range(0, len(starts), AHEAD):
+        end = min(first + AHEAD, len(starts))
+        for n in range(first, end):
+            slots[n] = np.int64(hash64(raw, starts[n], sizes[n]))
+            look(ix, slots[n])
+        for n in range(first, end):
+            look_at_slot(ix, slots[n])
+        for n in range(first, end):
+            look_at_key(ix, slots[n])
+        for n in range(first, end):
+            slots[n] = find(ix, raw, starts[n], sizes[n], uint64(slots[n]))
 
 
 @compiled

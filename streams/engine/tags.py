@@ -18,6 +18,7 @@ from numba import uint64
 
 from streams.engine.compiling import compiled
 from streams.engine.hashing import joined, mix
+from streams.engine.touching import AHEAD, touch
 
 NONE = 0                  # what `find` says of a key without a tag; tags are from 2 on
 _GONE = 1
@@ -50,26 +51,49 @@ def _name(raw, at, size):
         return _SHORT, high, low | uint64(size) << uint64(56)
     if size != 32:
         return _LONG, high, low
+    # Without a branch a letter: which kind a digit is, nobody can guess.
+    others = np.int64(0)
     for i in range(32):
-        letter = raw[at + i]
-        if 48 <= letter <= 57:
-            digit = uint64(letter - 48)
-        elif 97 <= letter <= 102:
-            digit = uint64(letter - 87)
-        else:
-            return _LONG, high, low
-        if i < 16:
-            high = high << uint64(4) | digit
-        else:
-            low = low << uint64(4) | digit
+        letter = np.int64(raw[at + i])
+        others += ((letter < 48) | (letter > 57)) & ((letter < 97) | (letter > 102))
+    if others:
+        return _LONG, high, low
+    for i in range(16):
+        first, second = uint64(raw[at + i]), uint64(raw[at + 16 + i])
+        high = high << uint64(4) | (first & uint64(15)) + uint64(9) * (first >> uint64(6))
+        low = low << uint64(4) | (second & uint64(15)) + uint64(9) * (second >> uint64(6))
     return _HEX, high, low
+
+
+@compiled
+def _first_place(t, kind, high, low):
+    return np.int64(mix(high ^ mix(low + uint64(kind))) % uint64(len(t.tags)))
 
 
 @compiled
 def _find(t, kind, high, low):
     """(place of the key or -1, place where it could be put)."""
-    size, free = uint64(len(t.tags)), np.int64(-1)
-    place = np.int64(mix(high ^ mix(low + uint64(kind))) % size)
+    return _find_from(t, _first_place(t, kind, high, low), kind, high, low)
+
+
+@compiled
+def _look_all(t, raw, starts, sizes, first, names):
+    """What the AHEAD keys from `first` on are, and the first place of each, which is touched."""
+    for n in range(first, min(first + AHEAD, len(starts))):
+        own = names[n - first]
+        kind, own[1], own[2] = _name(raw, starts[n], sizes[n])
+        own[0], own[3] = uint64(kind), uint64(0)
+        if kind != _LONG:
+            place = _first_place(t, kind, own[1], own[2])
+            own[3] = uint64(place)
+            touch(t.tags, 4 * place)
+            touch(t.high, 8 * place)
+            touch(t.low, 8 * place)
+
+
+@compiled
+def _find_from(t, place, kind, high, low):
+    free = np.int64(-1)
     flag = _IS_HEX if kind == _HEX else np.uint32(0)
     while t.tags[place] != NONE:
         if t.tags[place] == _GONE:
@@ -82,30 +106,36 @@ def _find(t, kind, high, low):
 
 
 @compiled
-def _find_all(t, raw, starts, sizes, olds):
+def _find_all(t, raw, starts, sizes, names, olds):
     for n in range(len(starts)):
-        kind, high, low = _name(raw, starts[n], sizes[n])
+        if n % AHEAD == 0:
+            _look_all(t, raw, starts, sizes, n, names)
+        own = names[n % AHEAD]
+        kind, high, low, first = np.int64(own[0]), own[1], own[2], np.int64(own[3])
         olds[n] = NONE
         if kind == _LONG:
             olds[n] = -1
             continue
-        place, _ = _find(t, kind, high, low)
+        place, _ = _find_from(t, first, kind, high, low)
         if place >= 0:
             olds[n] = t.tags[place] & ~_IS_HEX
 
 
 @compiled
-def _change_all(t, raw, starts, sizes, tags, clears, olds):
+def _change_all(t, raw, starts, sizes, tags, clears, names, olds):
     """One after the other: put the tag, or take the key out if it has just this tag. Returns
     (keys more, places more that are no longer empty)."""
     more, used = 0, 0
     for n in range(len(starts)):
-        kind, high, low = _name(raw, starts[n], sizes[n])
+        if n % AHEAD == 0:
+            _look_all(t, raw, starts, sizes, n, names)
+        own = names[n % AHEAD]
+        kind, high, low, first = np.int64(own[0]), own[1], own[2], np.int64(own[3])
         olds[n] = NONE
         if kind == _LONG:
             olds[n] = -1
             continue
-        place, free = _find(t, kind, high, low)
+        place, free = _find_from(t, first, kind, high, low)
         if place >= 0:
             olds[n] = t.tags[place] & ~_IS_HEX
         if clears[n]:
@@ -168,7 +198,7 @@ class Tags:
         """The tag of each key, or NONE."""
         raw, starts, sizes = joined(keys)
         olds = np.zeros(len(keys), np.int64)
-        _find_all(self._places, raw, starts, sizes, olds)
+        _find_all(self._places, raw, starts, sizes, _names(), olds)
         for n in np.nonzero(olds < 0)[0].tolist():
             olds[n] = self._long.get(keys[n], NONE)
         return olds.tolist()
@@ -185,7 +215,7 @@ class Tags:
         if clears is not None:
             taken[:] = clears
         more, used = _change_all(self._places, raw, starts, sizes, np.array(tags, np.int64), taken,
-                                 olds)
+                                 _names(), olds)
         self._count, self._used = self._count + int(more), self._used + int(used)
         for n in np.nonzero(olds < 0)[0].tolist():
             olds[n] = self._long.get(keys[n], NONE)
@@ -233,6 +263,11 @@ class Tags:
             grown = _empty(max(_PLACES_FIRST, 2 * (self._count + keys) + self._count // 4))
             _refill(self._places, grown)
             self._places, self._used, self._cursor = grown, self._count, 0
+
+
+def _names() -> npt.NDArray[np.uint64]:
+    """Room for what `_look_all` says of each key: kind, the sixteen bytes, first place."""
+    return np.zeros((AHEAD, 4), np.uint64)
 
 
 def _empty(places: int) -> Places:

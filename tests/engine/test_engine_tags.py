@@ -14,7 +14,8 @@ HEX = st.binary(min_size=16, max_size=16).map(lambda raw: raw.hex().encode())
 KEYS = st.one_of(
     st.binary(max_size=17), HEX, HEX.map(bytes.upper), HEX.map(lambda key: key + b"0"),
     st.sampled_from([b"", b"\x00", b"\x00\x00", b"p1", b"0" * 32, b"a" * 15, b"a" * 16,
-                     b"\x01shop\x1fvery-faithful-customers", bytes(32)]))
+                     b"\x01shop\x1fvery-faithful-customers", bytes(32),
+                     *(letter * 32 for letter in (b"/", b":", b"`", b"g", b"\xb0", b"a", b"f"))]))
 STEPS = st.lists(st.tuples(KEYS, st.integers(2, 9), st.booleans()), max_size=40)
 
 
