@@ -14,6 +14,7 @@ from streams import settings as configuration
 from streams.adapters import control
 from streams.adapters.clock import WallClock
 from streams.choose import definitions
+from streams.choose.definitions.taking import rows_of
 from streams.cli.tenancy import tenant_option
 from streams.compose.approval import template_faults
 from streams.compose.calls import ComposeParams
@@ -32,6 +33,7 @@ Published = dict[str, dict[str, Any]]
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 _TENANT = tenant_option("Whose playbooks these are.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_HEAD = "(of no feature)"
 _FRONTIER_SHARE = 0.1       # of messages; the plan's assumption for how many customers are VIPs
 
 
@@ -56,16 +58,14 @@ def plan(files: Sequence[Path], tenant: str, as_json: bool, offline: bool, schem
     """Check playbook FILES and show what would change.
 
     The folder of your own features and segments (KAIROS_DEFINITIONS) is checked first; without
-    FILES it alone is.
+    FILES it alone is, and how much room its features take in rows is shown.
     """
     if schema:
         click.echo(json.dumps(form.json_schema(), indent=1))
         return
     settings = configuration.load()
     if settings.definitions is not None and not files:
-        found = _definitions(settings, as_json=as_json)
-        click.echo(json.dumps({"definitions": found.summary}) if as_json else
-                   f"{settings.definitions}: {found.summary}")
+        _show_definitions(settings, _definitions(settings, as_json=as_json), as_json=as_json)
         return
     loaded = _load_all(files, tenant, as_json=as_json)
     published = {} if offline else control.read_compacted(settings, PLAYBOOKS)
@@ -136,6 +136,26 @@ def _definitions(settings: Settings, *, as_json: bool) -> definitions.Definition
     """The features and segments in force. Raises DefinitionError when any of them does not hold."""
     _raise_all(definitions.check(settings.definitions), as_json=as_json)
     return definitions.load(settings.definitions)
+
+
+def _show_definitions(settings: Settings, found: definitions.Definitions, *,
+                      as_json: bool) -> None:
+    """Versions, and which feature takes how many bytes of a row."""
+    person, things = rows_of(found)
+    if as_json:
+        click.echo(json.dumps({"definitions": found.summary, "row": asdict(person),
+                               "things": [asdict(each) for each in things]}))
+        return
+    click.echo(f"{settings.definitions}: {found.summary}")
+    for each in (person, *things):
+        most = f" of at most {each.most:,}" if each.most else ""
+        times = f", {each.keep:,} rows kept" if each.keep else ""
+        click.echo(f"  bytes in the row of every {each.of}: {each.bytes:,}{most}{times}")
+        width = max([len(_HEAD), *(len(room.name) for room in each.features)])
+        for room in sorted(each.features, key=lambda room: -room.bytes):
+            shared = f"  and {room.shared:,} that others keep already" if room.shared else ""
+            click.echo(f"    {room.name:<{width}} {room.bytes:>7,}{shared}")
+        click.echo(f"    {_HEAD:<{width}} {each.head:>7,}")
 
 
 def _raise_all(faults: Sequence[KairosError], *, as_json: bool) -> None:

@@ -88,8 +88,8 @@ def test_a_ratio_is_of_numbers_and_rows_have_an_end(tmp_path: Path) -> None:
         f"  t{n}: {{event: e{n}, kind: most_frequent, of: category, window: 30d}}\n"
         for n in range(15)))
     (fault,) = check(tmp_path)
-    assert "row of every person, more than 16,384; this one takes 1,1" in str(fault)
-    assert "features.yml:5" in str(fault) and "declare fewer" in str(fault)
+    assert "row of every person, more than 16,384; most take t0 1,056, t1 1,056" in str(fault)
+    assert "features.yml:6" in str(fault) and "share a favourite's 1,032 bytes" in fault.remedy
 
 
 @pytest.mark.parametrize(("body", "said", "remedy"), [
@@ -111,13 +111,24 @@ def test_a_ratio_is_of_numbers_and_rows_have_an_end(tmp_path: Path) -> None:
     ("event: view, kind: count, window: 7d, gap: 1h", "gap' does not go with this kind", "leave"),
     ("event: view, kind: session, gap: 1h", "of' does not go with a session", "length, events,"),
     ("event: view, kind: session, gap: 1h, of: length, window: 7d", "window' does not", "leave"),
-    ("event: view, kind: sum, window: 1h, of: length", "a sum is not of length", "value"),
+    ("event: view, kind: sum, window: 1h, of: length", "a sum is not of length",
+     "write of: value, quantity or property.NAME"),
+    ("event: view, kind: sum, window: 1h, of: price", "a sum is not of price",
+     "write of: value, quantity or property.NAME"),
+    ("event: view, kind: top_k, window: 1h, of: price", "of' does not go with a top_k",
+     "write of: item_id, category, source, currency, country or property.NAME"),
+    ("event: view, kind: sum, window: 1h, of: 7", "of is a number", "like value"),
+    ("event: view, kind: unique_list, of: category, window: 7d, most: 50", "at most 16 texts",
+     "most: 16 or less"),
+    ("event: view, kind: top_k, of: category, window: 7d, most: 50", "at most 5 texts", "most: 5"),
+    ("event: view, kind: decay, half_life: 60d, retention: 30d",
+     "the half-life 60d is longer than the retention of 30d", "shorten the half_life"),
     ("event: view, kind: sessions, window: 90d, gap: 30m", "more than 1500 gaps", "longer gap"),
     ("event: view, kind: sessions, window: 1h, gap: 5s", "gap is 5s", "write 1m to 1d"),
     (RFM.replace(", money: [1, 2.5, 30, 400]", ""), "'features.it.money' is missing", "4 numbers"),
     (RFM.replace("1d, 7d", "7d, 1d"), "recency' does not rise", "least first"),
     (RFM.replace("[2, 3, 4, 5]", "[2, 3, 4]"), "features.it.frequency", ""),
-    (RFM.replace("of: value, ", ""), "a rfm is of a number", "value or quantity"),
+    (RFM.replace("of: value, ", ""), "a rfm is of a number", "value, quantity or"),
     ("event: view, kind: lifetime, frequency: [1, 2, 3, 4]", "frequency' does not go", "leave")])
 def test_faults_have_file_line_and_remedy(body: str, said: str, remedy: str,
                                           tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from confluent_kafka import Producer
 
 from schemas import contract
 from streams.adapters import control
+from streams.choose.definitions import compiled
 from streams.cli.lifecycle import doctor
 from streams.cli.playbook import apply, plan
 from streams.kernel.errors import (
@@ -114,6 +116,20 @@ def test_plan_without_files_checks_a_folder_of_definitions_and_says_its_versions
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = definitions_in(tmp_path / "own", "  views: {event: view, kind: count, window: 1d}\n")
     monkeypatch.setenv("KAIROS_DEFINITIONS", str(folder))
+    (folder / "more.py").write_text(
+        "from streams.choose.declaring import about, entity, feature\n"
+        "about(version=2, purpose='personalise')\nentity('item', keep=8)\n"
+        "feature('views_ever', event='view', kind='lifetime')\n"
+        "feature('seen', entity='item', event='view', kind='count', window='1h')\n")
+    told = run(plan).output
+    assert "version 9 of 2 features, version 3 of 1 segments" in told
+    assert re.search(r"views +88\n +views_ever +0  and 24 that others keep already\n", told)
+    assert "row of every item: " in told and "8 rows kept" in told
+    made = said(run(plan, "--json"))
+    for row in (made["row"], *made["things"]):
+        assert row["bytes"] == row["head"] + sum(each["bytes"] for each in row["features"])
+    assert made["row"]["bytes"] == compiled(folder).people.row_bytes
+    (folder / "more.py").unlink()
     assert "version 7 of 1 features, version 3 of 1 segments" in run(plan).output
     done = CliRunner().invoke(doctor, ["--only", "definitions", "--json"])
     assert done.exit_code == 0

@@ -1,4 +1,5 @@
-"""The declared features and segments: shipped ones, or those of a folder of your own.
+"""The declared features and segments: shipped ones, or those of a folder of your own, in YAML and
+in Python (`choose.declaring`).
 
 Read once, checked with file, line and remedy, compiled by `streams.choose.program`.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from streams.choose.definitions import form
+from streams.choose.definitions.sources import SHIPPED, Source, read_tree, sources, told
 from streams.choose.entities.spec import TELL_DEFAULT, EntitySpec
 from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.layout import SCALE
@@ -31,10 +33,8 @@ from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
 from streams.playbooks.conditions import Asked, names_in, parse_condition
 from streams.playbooks.shapes import Fault
-from streams.playbooks.source import SourceFault, Spot, read
+from streams.playbooks.source import Spot
 
-SHIPPED = Path(__file__).resolve().parent
-FILES = ("features.yml", "segments.yml")
 LEARNED = "clusters.yml"        # beside them, when kinds of people were learned
 LISTS, LIST_SUFFIX = "lists", ".txt"        # a folder beside them, a file per list
 
@@ -44,7 +44,8 @@ class Definitions:
     """`features` in the order of the file; `segments` most telling first.
 
     entities   features of things, by what the things are
-    versions   of features.yml and of segments.yml, as these say themselves
+    versions   of features and of segments, as their files say themselves: of several the sum,
+               which goes up with each of them
     """
 
     features: tuple[FeatureSpec, ...]
@@ -68,7 +69,8 @@ class Definitions:
 
 
 def load(folder: Path | None = None) -> Definitions:
-    """The definitions in `folder` (features.yml, segments.yml); what it lacks is the shipped one.
+    """The definitions in `folder` (features.yml, segments.yml, *.py); what is declared in none of
+    them is the shipped one.
 
     Raises DefinitionError for the first fault; `check` lists them all.
     """
@@ -91,20 +93,22 @@ def compiled(folder: Path | None = None) -> Program:
 
 
 def _load(folder: Path) -> tuple[Definitions, list[DefinitionError]]:
-    if not any((folder / name).is_file() for name in FILES):
-        return Definitions((), ()), [DefinitionError(
-            str(folder), 1, f"no folder with {' or '.join(FILES)}",
-            "KAIROS_DEFINITIONS names such a folder; leave it empty for the shipped definitions")]
-    paths = [_file(folder, name) for name in FILES]
-    (declared, entities, faults), versions = _features(paths[0]), tuple(map(_version, paths))
+    files = sources(folder)
+    broken = [fault for file in files for fault in file.faults]
+    declared, entities, faults = _features(files)
     features = tuple(spec for spec in declared if spec.entity == PROFILE)
-    clusters, between = (None, []) if faults else _clusters(folder / LEARNED, features)
+    clusters, between = (None, []) if broken or faults else _clusters(folder / LEARNED, features)
     lists, of_lists = _lists(folder / LISTS)
     between += of_lists
-    segments, more = ((), []) if between else _segments(
-        paths[1], {spec.name: spec.value_is for spec in features}, clusters, lists)
+    # What a file that cannot be read would have declared is not missed in segments.
+    segments, more = ((), []) if between or broken else _segments(
+        files, {spec.name: spec.value_is for spec in features}, clusters, lists)
+    versions = tuple(sum(int(cast(dict[str, Any], tree.plain())["version"])
+                         for tree in trees if tree is not None)
+                     for trees in zip(*((file.features, file.segments) for file in files),
+                                      strict=True))
     return (Definitions(features, segments, (versions[0], versions[1]), entities),
-            [*faults, *between, *more])
+            [*broken, *faults, *between, *more])
 
 
 def _clusters(path: Path, features: tuple[FeatureSpec, ...],
@@ -112,10 +116,10 @@ def _clusters(path: Path, features: tuple[FeatureSpec, ...],
     """The learned clusters; None where there are none."""
     if not path.exists():
         return None, []
-    spot, faults = _read(path, form.CLUSTERS)
+    spot, faults = read_tree(path, form.CLUSTERS)
     if spot is None:
         return None, faults
-    faults = _told(path, form.cluster_faults(spot, {spec.name: spec for spec in features}))
+    faults = told(path, form.cluster_faults(spot, {spec.name: spec for spec in features}))
     body = cast(dict[str, Any], spot.plain())
     axes = tuple(Axis(name, *(float(axis[key]) for key in ("low", "high", "center", "scale")))
                  for name, axis in body["features"].items())
@@ -138,59 +142,69 @@ def _lists(folder: Path) -> tuple[dict[str, PeopleList], list[DefinitionError]]:
     return found, faults
 
 
-def _version(path: Path) -> int:
-    """What the file says of itself; 0 when it cannot be read, of which others tell."""
-    spot, faults = _read(path, form.FEATURES if path.name == FILES[0] else form.SEGMENTS)
-    return 0 if spot is None or faults else int(cast(dict[str, Any], spot.plain())["version"])
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One name that a file declares: `whole` is what the file says of itself."""
+
+    file: Source
+    body: Spot
+    whole: dict[str, Any]
 
 
-def _file(folder: Path, name: str) -> Path:
-    own = folder / name
-    return own if own.exists() else SHIPPED / name
+def _said(files: Iterable[Source], what: str, most: int) -> tuple[dict[str, _Said],
+                                                                   list[DefinitionError]]:
+    """All that is declared of `what`, of every file in its order; each name once."""
+    found: dict[str, _Said] = {}
+    faults = []
+    for file in files:
+        tree = file.segments if what == "segments" else file.features
+        parts = {} if tree is None else cast(dict[str, Spot], tree.mapping)
+        whole = {} if tree is None else cast(dict[str, Any], tree.plain())
+        bodies = cast(dict[str, Spot], parts[what].mapping) if what in parts else {}
+        for name, body in bodies.items():
+            first = found.setdefault(name, _Said(file, body, whole))
+            if first.body is not body:
+                faults.append(file.fault(Fault(
+                    body.line, f"{what}.{name} is declared twice, first in {first.file.path}:"
+                    f"{first.body.line}", "keep one of them")))
+            elif len(found) == most + 1:
+                faults.append(file.fault(Fault(
+                    body.line, f"{what}.{name}: all files together declare more than {most} {what}",
+                    "declare fewer")))
+    return found, faults
 
 
-def _read(path: Path, shape: Any) -> tuple[Spot | None, list[DefinitionError]]:
-    try:
-        spot = read(path.read_text("utf-8"))
-    except SourceFault as fault:
-        return None, [DefinitionError(str(path), fault.line, fault.fault, fault.remedy)]
-    except (OSError, UnicodeDecodeError) as fault:
-        return None, [DefinitionError(str(path), 1, f"cannot be read: {fault}",
-                                      "save it as plain UTF-8 text")]
-    faults = _told(path, shape.faults(spot, ""))
-    return (None if faults else spot), faults
-
-
-def _told(path: Path, faults: Iterable[Fault]) -> list[DefinitionError]:
-    return [DefinitionError(str(path), f.line, f.fault, f.remedy)
-            for f in sorted(faults, key=lambda f: f.line)]
-
-
-def _features(path: Path) -> tuple[tuple[FeatureSpec, ...], tuple[EntitySpec, ...],
-                                   list[DefinitionError]]:
-    spot, faults = _read(path, form.FEATURES)
-    if spot is None:
+def _features(files: list[Source]) -> tuple[tuple[FeatureSpec, ...], tuple[EntitySpec, ...],
+                                            list[DefinitionError]]:
+    said, faults = _said(files, "features", form.FEATURES_MAX)
+    kept, more = _said(files, "entities", form.ENTITIES_MAX)
+    faults += more
+    if any(file.faults for file in files):
         return (), (), faults
-    whole = cast(dict[str, Any], spot.plain())
-    bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["features"].mapping)
     found: list[FeatureSpec] = []
-    told: list[Fault] = []
     plain: dict[str, dict[str, str]] = {}
-    for name, body in bodies.items():
-        made = _feature(name, cast(dict[str, Any], body.plain()), whole)
+    for name, each in said.items():
+        made = _feature(name, cast(dict[str, Any], each.body.plain()), each.whole)
         of_kin = plain.setdefault(made.entity, {})
-        told += form.meaning_faults(name, body, made, of_kin)
-        told += form.entity_faults(name, body, made, whole.get("entities", {}))
+        faults += told(each.file.path, [*form.meaning_faults(name, each.body, made, of_kin),
+                                        *form.entity_faults(name, each.body, made, kept)])
         if made.kind != "ratio":
             of_kin[name] = made.value_is
         found.append(made)
-    entities = () if told else tuple(
-        EntitySpec(name, kept["keep"], kept.get("tell", TELL_DEFAULT), own)
-        for name, kept in whole.get("entities", {}).items()
+    if faults:
+        return tuple(found), (), faults
+    entities = tuple(
+        EntitySpec(name, keys["keep"], keys.get("tell", TELL_DEFAULT), own)
+        for name, each in kept.items()
+        for keys in [cast(dict[str, Any], each.body.plain())]
         if (own := tuple(spec for spec in found if spec.entity == name)))
-    told += form.things_faults(spot, entities)
+    for entity in entities:
+        one = kept[entity.name]
+        faults += told(one.file.path, form.things_faults(one.body.line, entity))
     of_people = [spec for spec in found if spec.entity == PROFILE]
-    return tuple(found), entities, _told(path, told or form.size_faults(bodies, of_people))
+    lines = {name: each.body.line for name, each in said.items()}
+    faults += [said[name].file.fault(fault) for name, fault in form.size_faults(lines, of_people)]
+    return tuple(found), entities, faults
 
 
 def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureSpec:
@@ -227,21 +241,19 @@ def _span(body: dict[str, Any], key: str) -> int:
     return parse_span(body[key]) if key in body else 0
 
 
-def _segments(path: Path, features: dict[str, str], clusters: Clusters | None,
+def _segments(files: list[Source], features: dict[str, str], clusters: Clusters | None,
               lists: Mapping[str, PeopleList],
               ) -> tuple[tuple[SegmentSpec, ...], list[DefinitionError]]:
-    spot, faults = _read(path, form.SEGMENTS)
-    if spot is None:
-        return (), faults
-    bodies = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping)["segments"].mapping)
+    said, faults = _said(files, "segments", form.SEGMENTS_MAX)
     found: list[SegmentSpec] = []
     asked = Asked(() if clusters is None else clusters.names, lists)
-    for name, body in bodies.items():
+    for name, each in said.items():
         try:
-            rule = parse_condition(body.plain(), features=features,
+            rule = parse_condition(each.body.plain(), features=features,
                                    segments={spec.name for spec in found}, asked=asked)
             found.append(SegmentSpec(name, rule, clusters if names_in(rule, "cluster") else None,
                                      tuple(lists[one] for one in sorted(names_in(rule, "list")))))
         except ValueError as fault:
-            faults += _told(path, [form.condition_fault(body.line, f"segments.{name}", fault)])
+            faults.append(each.file.fault(
+                form.condition_fault(each.body.line, f"segments.{name}", fault)))
     return tuple(found), faults

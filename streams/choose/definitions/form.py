@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from streams.choose.entities.spec import (
@@ -21,13 +21,26 @@ from streams.choose.entities.spec import KINDS as THING_KINDS
 from streams.choose.features import spec
 from streams.choose.features.clusters import no_axis
 from streams.choose.features.layout import Layout
+from streams.choose.features.room import rooms_of
 from streams.kernel.moments import DAY_MS, show_span
 from streams.playbooks.conditions import Asked, parse_condition
 from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Number, Span, Text
 from streams.playbooks.source import Spot
 
-FEATURES_MAX, SEGMENTS_MAX = 200, 40
+FEATURES_MAX, SEGMENTS_MAX, ENTITIES_MAX = 200, 40, 8
 ROW_BYTES_MAX = 16_384
+MOST_TOLD = 5                   # features that the fault of too large a row names
+# How features of a kind take less room in a row.
+_ONCE = "which is kept once for all that ask for the same of the same events and window"
+_SMALLER = {
+    **dict.fromkeys(("count", "rate", "rfm"), "count over windows of fewer tiles: 2 bytes each"),
+    **dict.fromkeys(("sum", "mean", "variance", "min", "max"),
+                    "take sums and extremes over windows of fewer tiles: 8 bytes each"),
+    **dict.fromkeys(("top_k", "most_frequent"), f"share a favourite's 1,032 bytes, {_ONCE}"),
+    "distinct": f"share the 584 bytes of a distinct, {_ONCE}",
+    "unique_list": "write a smaller most for unique_list: 48 bytes a text",
+    "sessions": "take a shorter window or a longer gap for sessions: a bit for a quarter of a gap",
+}
 _NAME = Text("a name of lower-case letters, digits and _", r"[a-z][a-z0-9_]{0,59}", 1, 60)
 _ENTITY = Text("profile, item, category, campaign or property.NAME",
                r"profile|item|category|campaign|property\.[A-Za-z][A-Za-z0-9_]{0,59}", 1, 80)
@@ -93,8 +106,8 @@ class Source:
             yield from ListOf(_NAME, 2, 2).faults(spot, where)
         elif isinstance(spot.value, str) and spot.value.startswith(spec.PROPERTY):
             yield from _PROPERTY.faults(spot, where)
-        else:
-            yield from Choice(_SOURCES).faults(spot, where)
+        else:                               # which of them goes with the kind: `meaning_faults`
+            yield from Text("a source, like value", "", 1, 80).faults(spot, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +136,7 @@ FEATURE = Fields({
                      "after this time an event weighs half"),
     "of": Key(Source(), "the number it is made of; for a ratio two features"),
     "gap": Key(Span(spec.GAP_MS_MIN, spec.GAP_MS_MAX), "a pause of this length ends a session"),
-    "most": Key(Whole(1, max(spec.LISTED_MAX.values())), "how many texts a list has; default 3"),
+    "most": Key(Whole(1, 10**6), "how many texts a list has; default 3"),
     **_CUTS,
     "where": Key(Where(), "what the event must say"),
     "max_age": Key(Span(1000, spec.WINDOW_MS_MAX), "older than this: no value"),
@@ -137,25 +150,38 @@ FEATURE = Fields({
     "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long it may be kept; default: of the file"),
 })
 
+_VERSION = Key(Whole(1, 10**6), "a number that goes up with every change", required=True)
+
+
+def about(*, of_features: bool) -> Fields:
+    """What a file says of itself."""
+    return Fields({
+        "version": _VERSION,
+        "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
+                       "what the features may be used for", required=of_features),
+        "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long they may be kept; default 400d")})
+
+
 FEATURES = Fields({
-    "version": Key(Whole(1, 10**6), "a number that goes up with every change", required=True),
-    "purpose": Key(Choice(("measure", "personalise", "contact", "train")),
-                   "what the features may be used for", required=True),
-    "retention": Key(Span(DAY_MS, 800 * DAY_MS), "how long they may be kept; default 400d"),
+    **about(of_features=True).keys,
     "features": Key(MapOf(_NAME, FEATURE, 1, FEATURES_MAX), "name: {kind: ..., ...}",
                     required=True),
     "entities": Key(MapOf(_ENTITY, Fields({
         "keep": Key(Whole(8, KEEP_MAX), "how many of them per tenant and partition",
                     required=True),
         "tell": Key(Whole(1, TELL_MAX), "how many of these all workers hear of, default "
-                    f"{TELL_DEFAULT}")}), 1, 8), "name: {keep: ...}, of those that features name"),
+                    f"{TELL_DEFAULT}")}), 1, ENTITIES_MAX),
+        "name: {keep: ...}, of those that features name"),
 })
 
 SEGMENTS = Fields({
-    "version": Key(Whole(1, 10**6), "a number that goes up with every change", required=True),
+    "version": _VERSION,
     "segments": Key(MapOf(_NAME, Rule(), 1, SEGMENTS_MAX), "name: condition", required=True),
 })
 
+# What a Python file declares: each of these only where it does.
+DECLARED = Fields({name: replace(key, required=False) for keys in (FEATURES.keys, SEGMENTS.keys)
+                   for name, key in keys.items() if name in ("features", "entities", "segments")})
 
 AXES_MAX, CLUSTERS_MAX = 20, 20
 _FIGURE = Number(-1e15, 1e15)
@@ -234,16 +260,14 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
     yield from _needs(where, line, "gap", found.kind in ("sessions", "session"), found.gap_ms)
     yield from _needs(where, line, "half_life", found.kind == "decay", found.half_life_ms)
     if found.kind in spec.OF_NUMBER and len(found.of) != 1:
-        yield Fault(line, f"{where}: a {found.kind} is of a number",
-                    f"write of: {' or '.join(spec.SOURCES)}")
+        yield Fault(line, f"{where}: a {found.kind} is of a number", _OF_NUMBER)
     if found.kind == "session" and (len(found.of) != 1 or (not found.number
                                     and found.of[0] not in spec.OF_SESSION)):
         yield _lacks_of(where, line, "a session", spec.OF_SESSION)
     yield from _text_faults(where, line, body, found)
     if found.kind in spec.OF_NUMBER | {"decay"} and not found.number and (
             not {*found.of} <= {*spec.SOURCES}):
-        yield Fault(line, f"{where}: a {found.kind} is not of {found.of[0]}",
-                    f"write of: {' or '.join(spec.SOURCES)}")
+        yield Fault(line, f"{where}: a {found.kind} is not of {', '.join(found.of)}", _OF_NUMBER)
     if found.window_ms and found.gap_ms and found.window_ms > spec.WINDOW_GAPS_MAX * found.gap_ms:
         yield Fault(line, f"{where}: the window holds more than {spec.WINDOW_GAPS_MAX} gaps, each "
                     "of which takes room in every person's row",
@@ -255,25 +279,36 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
     if found.window_ms > found.retention_ms:
         yield Fault(line, f"{where}: the window is longer than the retention of "
                     f"{show_span(found.retention_ms)}", "shorten the window, or keep it longer")
+    if found.half_life_ms > found.retention_ms:
+        yield Fault(line, f"{where}: the half-life {show_span(found.half_life_ms)} is longer than "
+                    f"the retention of {show_span(found.retention_ms)}, when most of the weight "
+                    "would still count", "shorten the half_life, or keep it longer: retention")
 
 
-def size_faults(bodies: Mapping[str, Spot], found: Sequence[spec.FeatureSpec],
-                ) -> Iterable[Fault]:
-    """That a person's row has room for all of them."""
-    taken = Layout(tuple(found)).row_bytes
-    if taken <= ROW_BYTES_MAX:
+def size_faults(lines: Mapping[str, int], found: Sequence[spec.FeatureSpec],
+                ) -> Iterable[tuple[str, Fault]]:
+    """That a person's row has room for all of them; with the feature that is to blame most."""
+    layout = Layout(tuple(found))
+    if layout.row_bytes <= ROW_BYTES_MAX:
         return
-    alone = {each.name: Layout((each,), recent_ids=0).row_bytes
-             for each in found if each.kind != "ratio"}
-    name = max(alone, key=alone.__getitem__)
-    yield Fault(bodies[name].line, f"features.{name}: all features together take {taken:,} bytes "
-                f"in the row of every person, more than {ROW_BYTES_MAX:,}; this one takes "
-                f"{alone[name]:,}", "shorten windows and lists, or declare fewer")
+    rooms = sorted(rooms_of(layout), key=lambda room: -room.bytes)
+    by_name = {each.name: each for each in found}
+    most = [room for room in rooms[:MOST_TOLD] if room.bytes]
+    remedies = dict.fromkeys(filter(None, (_SMALLER.get(by_name[room.name].kind, "")
+                                           for room in most)))
+    yield most[0].name, Fault(
+        lines[most[0].name], f"features.{most[0].name}: all features together take "
+        f"{layout.row_bytes:,} bytes in the row of every person, more than {ROW_BYTES_MAX:,}; most "
+        f"take {', '.join(f'{room.name} {room.bytes:,}' for room in most)}",
+        "; ".join([*remedies, "or declare fewer features"]))
+
+
+_OF_NUMBER = f"write of: {', '.join(spec.SOURCES)} or property.NAME"
 
 
 def _lacks_of(where: str, line: int, kind: str, sources: Sequence[str]) -> Fault:
     return Fault(line, f"'{where}.of' does not go with {kind}",
-                 f"write of: {', '.join(sources[:-1])} or {sources[-1]}")
+                 f"write of: {', '.join(sources)} or property.NAME")
 
 
 def _text_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> Iterable[Fault]:
@@ -327,16 +362,14 @@ def entity_faults(name: str, body: Spot, found: spec.FeatureSpec,
         yield Fault(line, f"{where}: things lean on nothing", "leave back_off out")
 
 
-def things_faults(spot: Spot, entities: Iterable[EntitySpec]) -> Iterable[Fault]:
+def things_faults(line: int, each: EntitySpec) -> Iterable[Fault]:
     """Rows that would not fit: `keep` times the bytes of one."""
-    tree = cast(dict[str, Spot], cast(dict[str, Spot], spot.mapping).get("entities", spot).mapping)
-    for each in entities:
-        size = each.keep * each.layout.row_bytes
-        if size > ROWS_BYTES_MAX:
-            yield Fault(tree[each.name].line, f"entities.{each.name}: {each.keep:,} rows of "
-                        f"{each.layout.row_bytes:,} bytes are {size >> 20} MB per tenant and "
-                        "partition", f"keep at most {ROWS_BYTES_MAX // each.layout.row_bytes:,}, "
-                        "or declare fewer features or shorter windows")
+    size = each.keep * each.layout.row_bytes
+    if size > ROWS_BYTES_MAX:
+        yield Fault(line, f"entities.{each.name}: {each.keep:,} rows of "
+                    f"{each.layout.row_bytes:,} bytes are {size >> 20} MB per tenant and "
+                    "partition", f"keep at most {ROWS_BYTES_MAX // each.layout.row_bytes:,}, "
+                    "or declare fewer features or shorter windows")
 
 
 def _needs(where: str, line: int, key: str, is_needed: bool, value: int) -> Iterable[Fault]:
