@@ -179,7 +179,7 @@ class DeliverLogic:
         return self._settled(story, row, ready, done)
 
     def _stamp(self, state: PartitionState, slot: int, story: Story) -> None:
-        """The row has this offset in it now. A replay never turns the stamp back."""
+        """The row has this offset in it now."""
         if not state.slab.has_seen(slot, 0, story.record.offset):
             state.slab.stamp(slot, 0, story.record.offset)
         state.slab.dirty.add(story.message["profile_id"].encode())

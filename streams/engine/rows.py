@@ -7,9 +7,10 @@ With `room`, rows that were not touched for long leave memory between checkpoint
 back when somebody asks for them: one by one, a whole batch's, or those whose timers are due. In
 memory or not, a row is the same bytes to the changelog, to snapshots and to whoever reads it.
 
-The first eight bytes of a row are its *stamp*: the next input offset it has not seen. Replay skips
-what a row has seen, so a row counts every event once, without transactions. The bytes of a row are
-its changelog value and its snapshot record: a header, the row, the tail as JSON.
+The first eight bytes of a row are its *stamp*: the next input offset it has not seen, below which
+nothing is taken into it. Recovery does not rest on it: rows come back exactly as of the committed
+offsets, see `versions`. The bytes of a row are its changelog value and its snapshot record: a header,
+the row, the tail as JSON.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                    tails[slot]                                    a small dict, for what varies
 
 The first words of every row are *stamps*: per input topic the next offset the row has not seen.
-Replay after a crash skips what a row has seen, so a row counts every event once, without
-transactions. The bytes of a row are its changelog value: a header, the words, the tail as JSON.
+Recovery does not rest on them: rows come back exactly as of the committed offsets, see `versions`.
+The bytes of a row are its changelog value: a header, the words, the tail as JSON.
 
 float64 holds integers exactly up to 2**53: milliseconds, offsets and 52-bit fingerprints fit.
 """
