@@ -22,7 +22,7 @@ _FEW: Final = frozenset({
     "tenant", "source", "event_type", "category", "currency", "locale", "country", "timezone",
     "playbook", "trigger", "conversion", "arm", "policy_version", "segment", "channel", "rung",
     "model", "status", "reason", "kind", "stage", "outcome", "field", "topic", "price_book",
-    "result", "purpose", "origin", "basis", "cause", "name", "entity"})
+    "result", "purpose", "origin", "basis", "cause", "name", "entity", "caveat"})
 
 _APPENDED: Final = "fromUnixTimestamp64Milli(_appended_ms, 'UTC')"
 
@@ -47,6 +47,7 @@ _JSON_HINTS: Final = {
     "gates_json": "JSONExtractKeysAndValuesRaw(gates_json)",
     "arms_json": "JSONExtractInt(arms_json, 'arm', 'trials')",
     "sums_json": "JSONExtract(sums_json, 'Map(String, Float64)')",
+    "values_json": "JSONExtract(values_json, 'name', 'value', 'Nullable(Float64)')",
     "attributes_json": "JSONExtractString(attributes_json, 'name')",
 }
 

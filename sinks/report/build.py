@@ -24,7 +24,7 @@ PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "re
 
 def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,
           members_min: int, worlds: frozenset[str] = frozenset(),
-          drift_sql: str = "") -> dict[str, Any]:
+          drift_sql: str = "", group_drift_sql: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The whole report.
 
     produced   records ever produced to events.raw by Kafka's own count; None when nobody asked
@@ -32,9 +32,12 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
     members_min   segments of fewer people have no size
     worlds     only these; empty means all. The accounting is always of everything.
     drift_sql  counts the features anew, see `sinks.report.drift`; '' leaves that part empty
+    group_drift_sql   {kind of group: the same of these}, see `sinks.report.group_drift`
     """
     answers = Answers(ask, {"k_min": members_min}, worlds)
-    drifts = [row for row in (ask(drift_sql, {}) if drift_sql else [])
+    recounts = {"drift": drift_sql, **{f"drift of {kind}": sql
+                                       for kind, sql in (group_drift_sql or {}).items()}}
+    drifts = [row for sql in recounts.values() if sql for row in ask(sql, {})
               if not worlds or row["world"] in worlds]
     units = answers.rows("units")
     found = sorted({row["world"] for row in answers.rows("open_windows")} | {
@@ -54,7 +57,7 @@ def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generate
         "usd_per_thousand_messages": _usd_per_thousand(answers.rows("costs")),
         "messages_by_rung": _by_rung(answers.rows("messages")),
         "drift": drift.by_feature(drifts),
-        "sql": {**{name: text(name) for name in names()}, "drift": drift_sql},
+        "sql": {**{name: text(name) for name in names()}, **recounts},
     }
 
 

@@ -46,6 +46,22 @@ class Recount(Protocol):
     def recent_ids(self) -> int: ...
 
 
+_COUNTS: Final = Template("""\
+SELECT tenant AS world, $of AS feature,
+       countIf(verdict IN ('agrees', 'mismatch', 'missing')) AS compared,
+       countIf(verdict = 'mismatch' AND tolerance = 0) AS mismatch,
+       countIf(verdict = 'missing') AS missing,
+       countIf(verdict IN ('agrees', 'mismatch') AND tolerance > 0) AS estimated,
+       countIf(verdict = 'mismatch' AND tolerance > 0) AS estimated_off,
+       countIf(verdict = 'gone') AS gone, countIf(verdict = 'merged') AS merged,
+       countIf(verdict = 'not_logged') AS not_logged,
+       ifNull(maxIf(abs(difference), verdict IN ('agrees', 'mismatch')), 0) AS greatest,
+       ifNull(sumIf(difference, verdict IN ('agrees', 'mismatch')), 0)
+           / greatest(countIf(verdict IN ('agrees', 'mismatch')), 1) AS skew
+FROM judged
+GROUP BY world, feature
+ORDER BY world, feature""")
+
 _FRAME: Final = Template("""\
 -- Drift: every feature counted anew from the landed events, beside the value that a sample of
 -- decisions was made with.
@@ -128,20 +144,8 @@ judged AS (   -- events are kept for $kept_days days; what reaches further back 
     FROM recounted LEFT JOIN landed ON landed.partition = recounted.of_partition
     ARRAY JOIN features AS feature
 )
-SELECT tenant AS world, name AS feature,
-       countIf(verdict IN ('agrees', 'mismatch', 'missing')) AS compared,
-       countIf(verdict = 'mismatch' AND tolerance = 0) AS mismatch,
-       countIf(verdict = 'missing') AS missing,
-       countIf(verdict IN ('agrees', 'mismatch') AND tolerance > 0) AS estimated,
-       countIf(verdict = 'mismatch' AND tolerance > 0) AS estimated_off,
-       countIf(verdict = 'gone') AS gone, countIf(verdict = 'merged') AS merged,
-       countIf(verdict = 'not_logged') AS not_logged,
-       ifNull(maxIf(abs(difference), verdict IN ('agrees', 'mismatch')), 0) AS greatest,
-       ifNull(sumIf(difference, verdict IN ('agrees', 'mismatch')), 0)
-           / greatest(countIf(verdict IN ('agrees', 'mismatch')), 1) AS skew
-FROM judged
-GROUP BY world, feature
-ORDER BY world, feature""")
+$counts""")
+
 
 
 def question(recount: Recount, *, sample: int = SAMPLE, tenant: str = "") -> str:
@@ -149,6 +153,17 @@ def question(recount: Recount, *, sample: int = SAMPLE, tenant: str = "") -> str
 
     sample   most decisions of each tenant, chosen by a hash of their ids
     tenant   only this one; '' means all
+    """
+    return _FRAME.substitute(
+        columns_of(recount), sample=int(sample), recent_ids=int(recount.recent_ids),
+        tenant=f" AND tenant = {quoted(tenant)}" if tenant else "",
+        kept_days=retention_days(BY_TOPIC["events.admitted"]))
+
+
+def columns_of(recount: Recount, *, of: str = "") -> dict[str, str]:
+    """What a frame takes in: marks of events, values, the list of what is judged, and the counts.
+
+    of   stands before the names of features
     """
     values, listed, between = [], [], ",\n           "
     none = "CAST(NULL, 'Nullable(Float64)')"
@@ -161,11 +176,9 @@ def question(recount: Recount, *, sample: int = SAMPLE, tenant: str = "") -> str
         logged = f"1, toNullable(toFloat64({each.logged}))" if each.logged else f"0, {none}"
         listed.append(f"({quoted(each.name)}, toNullable(toFloat64(f_{each.name})), "
                       f"toFloat64({tolerance}), toInt64({each.reach_ms}), {logged})")
-    return _FRAME.substitute(
-        sample=int(sample), recent_ids=int(recount.recent_ids), marks=between.join(recount.marks),
-        values=between.join(values), listed=between.join(listed),
-        tenant=f" AND tenant = {quoted(tenant)}" if tenant else "",
-        kept_days=retention_days(BY_TOPIC["events.admitted"]))
+    return {"marks": between.join(recount.marks), "values": between.join(values),
+            "listed": between.join(listed), "counts": _COUNTS.substitute(
+                of=f"concat({quoted(of)}, name)" if of else "name")}
 
 
 def by_feature(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:

@@ -196,7 +196,9 @@ def _drift(report: Report) -> Iterable[Section]:
         "The features of a sample of decisions, counted anew in SQL from the landed events, beside "
         "the values that the decisions were made with: " + sentence(report["drift"]) + " Decays "
         "and distinct items beyond 16 are estimates and held against their error. Skew is the "
-        "mean of logged less counted.", ["drift"], [],
+        "mean of logged less counted. Features of everybody, segments and things are those that "
+        "partitions said of them.", [name for name in report["sql"] if name.startswith("drift")],
+        [],
         [Table(DRIFT_COLUMNS, [drift_row(world, name, told)
                                for world, found in report["worlds"].items()
                                for name, told in found["drift"].items()], 8)])

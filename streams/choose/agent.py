@@ -16,6 +16,7 @@ from streams.choose.backing import Backing
 from streams.choose.entities.telling import Telling
 from streams.choose.features.layout import MASK, TENANT
 from streams.choose.program import GroupSlots, Program
+from streams.choose.shares import HEARD
 from streams.choose.sharing import Shares
 from streams.choose.tables import Tables, group_of, tables_of
 from streams.choose.walking import Walk
@@ -50,6 +51,8 @@ class ChooseLogic:
     def walk(self, state: PartitionState, batch: Sequence[Record], out: Out) -> None:
         """Take events and watermarks in the order of the log."""
         groups = self.groups_of(state)
+        if batch:
+            state.notes[HEARD] = batch[-1].offset + 1
         Walk(self._program, self._side, self._playbooks_of, state, groups, out,
              backing=self._backing).go(batch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams import pipeline
-from streams.choose import triggers
+from streams.choose import shares, triggers
 from streams.choose.program import Program
 from streams.engine.records import Out
 from streams.kernel import ids
@@ -32,6 +32,7 @@ def tell(program: Program, out: Out, notes: dict[str, Any], tenant: str, profile
                 "change_id": change_id, "tenant": tenant, "profile_id": profile_id,
                 "segment": segment, "entered": entered, "event_ms": at_ms, "cause": cause})
             sizes[segment] = sizes.get(segment, 0) + (1 if entered else -1)
+            shares.changed(notes, tenant, segment)
             if segment not in resized:
                 resized.append(segment)
     return changes

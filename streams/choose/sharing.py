@@ -14,9 +14,10 @@ import numpy as np
 import orjson
 
 from streams import pipeline
-from streams.choose.features.layout import PEOPLE
+from streams.choose.features.layout import PEOPLE, STAMP
 from streams.choose.features.spec import PER_HEAD
 from streams.choose.program import Program
+from streams.choose.shares import changes_of, numbers_of, of_itself
 from streams.choose.tables import group_key, group_of, tables_of
 from streams.engine.records import Out
 from streams.engine.rows import Rows
@@ -63,15 +64,18 @@ def _share(program: Program, state: PartitionState, key: bytes, now_ms: int,
     groups, at_ms = tables.groups, max(state.watermarks.of(tenant), 0)
     slot = groups.find(key)
     # A segment that is declared no more is empty.
-    members, row, sums = 0, b"", {}
+    members, row, sums, stamp, values = 0, b"", {}, 0, dict[str, dict[str, Any]]()
     if slot is not None and segment in program.group_names:
         members = (state.notes.get("sizes", {}).get(tenant, {}).get(segment, 0) if segment
                    else int(groups.views.i64[slot, PEOPLE]))
         row = groups.encode(key) or b""
         read = program.snapshot(tables, groups, slot, at_ms)
+        stamp, values = int(groups.views.i64[slot, STAMP]), numbers_of(read, program.groups.specs)
         sums = {spec.name: read[spec.name]["value"] for spec in program.groups.specs
                 if spec.kind in PER_HEAD and read[spec.name]["value"] is not None}
     return f"{tenant}|{segment}|{state.partition}", {
         "tenant": tenant, "segment": segment, "partition": state.partition, "members": members,
         "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms, "recorded_ms": now_ms,
-        "entity": SEGMENT, "epoch": state.epoch, "row": row}
+        "entity": SEGMENT, "epoch": state.epoch, "row": row,
+        "changes": changes_of(state.notes, tenant, segment),
+        **of_itself(state.notes, tenant, SEGMENT, stamp, values)}

@@ -19,6 +19,7 @@ from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
+from streams.choose.shares import passed_on
 from streams.choose.tables import tables_of
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
@@ -211,6 +212,7 @@ class Walk:
         if told["event"]:
             # Not seen before under this id: the origin it carries was the visitor's.
             event = {**_EVENT.decode(told["event"]), "profile_id": person, "origin_partition": 0}
+            passed_on(self._state.notes, tenant)
             fresh = kernel.Seen(*(np.full(self._upstream, -1, np.int64) for _ in range(2)))
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
@@ -245,6 +247,8 @@ class Walk:
     def _pass_on(self, slot: int, tenant: str, event_ms: int, appended_ms: int, *,
                  row: bytes = b"", event: bytes = b"") -> None:
         person = self._people.tail(slot)[handing.MOVED_TO]
+        if event:
+            passed_on(self._state.notes, tenant)
         self._out.emit(pipeline.ADMITTED, person, {
             "tenant": tenant, "visitor_id": self._people.key(slot).decode(),
             "profile_id": person, "row": row, "event": event, "event_ms": event_ms,

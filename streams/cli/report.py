@@ -15,7 +15,9 @@ from sinks.report import console, page
 from sinks.report.build import build
 from streams import settings as configuration
 from streams.adapters.clock import WallClock
+from streams.choose import definitions
 from streams.cli.drift import question
+from streams.cli.drift_groups import questions
 from streams.cli.reading import reader
 from streams.kernel.errors import KairosError, UnreachableError
 from streams.settings import Settings
@@ -50,7 +52,8 @@ def make(settings: Settings, worlds: frozenset[str] = frozenset()) -> dict[str, 
     made = build(reader(settings), produced=_produced(settings), truths=truths(settings),
                  generated_ms=WallClock().now_ms(),
                  members_min=settings.segment_members_min, worlds=worlds,
-                 drift_sql=question(settings))
+                 drift_sql=question(settings),
+                 group_drift_sql=questions(definitions.compiled(settings.definitions)))
     unknown = worlds - set(made["worlds"])
     if unknown:
         known = sorted(set(made["accounting"]["by_world"]) - {"(unreadable)"})

@@ -73,12 +73,15 @@ def decided(log: Sequence[Record], dice: random.Random) -> list[bytes]:
     return values
 
 
-def land(warehouse: ClickHouseWarehouse, topic_id: str, topic: str, values: list[bytes]) -> None:
+def land(warehouse: ClickHouseWarehouse, topic_id: str, topic: str, values: list[bytes],
+         partition: int = 0) -> None:
     """As the sink does: decode, insert, enter into the ledger."""
-    where = Where(topic, 0)
+    where = Where(topic, partition)
     rows = warehouse.decode(where, topic_id, [
-        Arrival(topic, 0, offset, b"k", value, NOW_MS) for offset, value in enumerate(values)])
+        Arrival(topic, partition, offset, b"k", value, NOW_MS)
+        for offset, value in enumerate(values)])
     assert not rows.faults
-    warehouse.insert(where, rows.rows, f"{topic}{topic_id}")
+    token = f"{topic}{topic_id}{partition}"
+    warehouse.insert(where, rows.rows, token)
     warehouse.enter([LedgerEntry(where, topic_id, 0, len(values) - 1, rows.rows.height, 0,
-                                 rows.controls, f"{topic}{topic_id}")])
+                                 rows.controls, token)])

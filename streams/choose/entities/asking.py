@@ -11,9 +11,8 @@ from typing import Any, Final
 from streams.choose.entities.rows import Entities
 from streams.choose.entities.spec import CATEGORY, ITEM, EntitySpec
 from streams.choose.entities.telling import PEOPLE
+from streams.choose.entities.values import value_of
 from streams.choose.features.layout import NEWEST
-from streams.choose.features.migrating import lacks_since
-from streams.choose.features.reading import NO_AGE, read
 from streams.choose.pooling import Pools
 from streams.engine.hashing import signed_hash
 from streams.kernel.side_inputs import SideInputs
@@ -61,12 +60,9 @@ class Things:
         for f, each in enumerate(spec.layout.specs):
             if f <= PEOPLE:
                 continue
-            value, has, age = read(spec.program.reads, v.u8, v.u16, v.i64, slot, f, at_ms)
-            age_ms = None if age == NO_AGE else int(age)
-            told = {"value": round(float(value), 6) if has else None, "age_ms": age_ms}
-            since_ms = lacks_since(each, (covers or {}).get(f, 0), at_ms, age_ms)
-            found[each.name] = told if since_ms is None else {**told, "since_ms": since_ms}
-            if each.bestseller_from and has and value >= each.bestseller_from:
+            told = found[each.name] = value_of(spec, v, slot, f, at_ms, (covers or {}).get(f, 0))
+            if (each.bestseller_from and told["value"] is not None
+                    and told["value"] >= each.bestseller_from):
                 found[BESTSELLER] = True
         return found
 

@@ -59,15 +59,18 @@ class EntityRows:
         self.of_tenant.setdefault(tenant, set()).add(slot)
         return slot
 
-    def thin(self) -> None:
-        """Let the coldest things go where there are too many."""
+    def thin(self) -> list[str]:
+        """Let the coldest things go where there are too many; returns the tenants whose."""
+        thinned = []
         for tenant, slots in self.of_tenant.items():
             if len(slots) > self.spec.keep:
+                thinned.append(tenant)
                 for slot in self.by_heat(tenant)[self.spec.keep - self.spec.keep // 8:]:
                     key = self.rows.key(slot)
                     slots.discard(slot)
                     del self.slots[_pair(key)]
                     self.rows.drop(key)
+        return thinned
 
     def by_heat(self, tenant: str) -> list[int]:
         """Slots of the tenant's things, the hottest first."""
@@ -84,7 +87,7 @@ class EntityRows:
     def settle(self, newest_ms: Mapping[int, int]) -> None:
         """All rows are back."""
         self.rows.forget_dirty()
-        self.layouts.settle(newest_ms)
+        self.layouts.settle(newest_ms, begins=True)
         self.slots.clear()
         self.of_tenant.clear()
         for slot in self.rows.index:

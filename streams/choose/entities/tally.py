@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.choose import kernel
+from streams.choose import kernel, shares
 from streams.choose.entities.loops import tally, types_of_events
 from streams.choose.entities.rows import BLOCK_BITS, GOLDEN, Entities, EntityRows
 from streams.choose.entities.spec import CATEGORY, ITEM
@@ -66,7 +66,8 @@ class Tally:
             if block > self._notes.get("block", -1):
                 self._notes["block"] = block
                 for each in self._rows:
-                    each.thin()
+                    for tenant in each.thin():
+                        shares.let_go(self._notes, tenant, each.spec.name)
             for each in self._rows:
                 _count(each, self._columns, self._batch, counted[blocks == block])
 

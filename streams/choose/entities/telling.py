@@ -15,9 +15,12 @@ import orjson
 
 from streams import pipeline
 from streams.choose.entities.rows import Entities, EntityRows, key_of, thing_of
-from streams.choose.features.layout import NEWEST
+from streams.choose.entities.values import value_of
+from streams.choose.features.layout import NEWEST, STAMP
 from streams.choose.features.reading import read
 from streams.choose.features.spec import PER_HEAD
+from streams.choose.shares import of_itself
+from streams.engine.hashing import signed_hash
 from streams.engine.records import Out
 from streams.engine.stage import PartitionState
 from streams.kernel.side_inputs import SEGMENT, SideInputs
@@ -52,13 +55,9 @@ class Telling:
                 hot.update((each.rows.key(slot), (each, slot))
                            for slot in each.by_heat(tenant)[:each.spec.tell])
         for key in sorted(told - hot.keys()):
-            _emit(state, out, key, 0, b"", {}, 0)
+            _emit(state, out, key)
         for key in sorted(key for key in hot if key in self._due or key not in told):
-            rows, slot = hot[key]
-            at_ms = max(state.watermarks.of(thing_of(key)[1]),
-                        int(rows.rows.views.i64[slot, NEWEST]))
-            people, sums = _read(rows, slot, at_ms)
-            _emit(state, out, key, people, rows.rows.encode(key) or b"", sums, at_ms)
+            _emit(state, out, key, *hot[key])
         self._told = set(hot)
         self._due.clear()
 
@@ -78,23 +77,32 @@ class Telling:
         return found | (self._told or set())
 
 
-def _read(rows: EntityRows, slot: int, at_ms: int) -> tuple[int, dict[str, float]]:
-    """(people, values that add up over partitions) of a row."""
-    v, reads = rows.rows.views, rows.spec.program.reads
-    people = read(reads, v.u8, v.u16, v.i64, slot, PEOPLE, at_ms)[0]
-    sums = {}
-    for f, spec in enumerate(rows.spec.layout.specs):
-        if f > PEOPLE and spec.kind in PER_HEAD:
-            value, has, _ = read(reads, v.u8, v.u16, v.i64, slot, f, at_ms)
-            if has:
-                sums[spec.name] = round(float(value), 6)
-    return round(float(people)), sums
+def _read(rows: EntityRows, slot: int, at_ms: int) -> tuple[int, dict[str, dict[str, Any]]]:
+    """(people, {feature: {"value", "age_ms"}}) of a row, as a decision tells them; `since_ms` where
+    a feature may lack what was before."""
+    v, spec = rows.rows.views, rows.spec
+    people = read(spec.program.reads, v.u8, v.u16, v.i64, slot, PEOPLE, at_ms)[0]
+    covers = rows.layouts.covers(signed_hash(thing_of(rows.rows.key(slot))[1]))
+    return round(float(people)), {
+        each.name: value_of(spec, v, slot, f, at_ms, covers.get(f, 0))
+        for f, each in enumerate(spec.layout.specs) if f > PEOPLE}
 
 
-def _emit(state: PartitionState, out: Out, key: bytes, people: int, row: bytes,
-          sums: dict[str, Any], at_ms: int) -> None:
+def _emit(state: PartitionState, out: Out, key: bytes, rows: EntityRows | None = None,
+          slot: int = 0) -> None:
+    """Say the thing's row; without `rows` that nothing is said of it any more."""
     entity, tenant, name = thing_of(key)
+    at_ms, people, row, stamp, values = 0, 0, b"", 0, dict[str, dict[str, Any]]()
+    sums: dict[str, float] = {}
+    if rows is not None:
+        i64 = rows.rows.views.i64
+        at_ms = max(state.watermarks.of(tenant), int(i64[slot, NEWEST]))
+        people, values = _read(rows, slot, at_ms)
+        row, stamp = rows.rows.encode(key) or b"", int(i64[slot, STAMP])
+        sums = {spec.name: values[spec.name]["value"] for spec in rows.spec.features
+                if spec.kind in PER_HEAD and values[spec.name]["value"] is not None}
     out.emit(pipeline.SEGMENT_ROLLS, "\x1f".join((tenant, entity, name, str(state.partition))), {
         "tenant": tenant, "segment": name, "partition": state.partition, "members": people,
         "sums_json": orjson.dumps(sums).decode(), "event_ms": at_ms, "recorded_ms": out.now_ms,
-        "entity": entity, "epoch": state.epoch, "row": row}, partition=state.partition)
+        "entity": entity, "epoch": state.epoch, "row": row, "changes": 0,
+        **of_itself(state.notes, tenant, entity, stamp, values)}, partition=state.partition)

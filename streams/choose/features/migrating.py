@@ -205,12 +205,18 @@ class Layouts:
                                               Described.read(self._own.description))
         return (plan.move(row), tail) if plan.reads(row) else None
 
-    def settle(self, newest_ms: Mapping[int, int], start: int = 0) -> None:
+    def settle(self, newest_ms: Mapping[int, int], start: int = 0, *,
+               begins: bool = False) -> None:
         """All that the changelog holds was taken. `newest_ms`: per tenant the newest event it has
         heard of, after which a cell that begins now counts everything; `start`: the offset from
-        which on it does."""
+        which on it does; `begins`: where no layout is known, rows of this kind begin now, and not
+        with the log."""
         last = max(self._known.values(), key=lambda each: each.number, default=None)
         if last is None:
+            if begins and newest_ms:
+                self._now = replace(self._now, since={
+                    signature: dict(newest_ms) for signature in self._own.cells})
+                self._covers.clear()
             return
         self.due = last.description != self._own.description
         if self.due:

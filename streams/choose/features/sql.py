@@ -27,6 +27,7 @@ from streams.choose.features.layout import (
     DECAY_HALF_LIVES,
     DECAY_TILES,
     DECAY_UNITS,
+    DECAY_UNITS_WIDE,
     EVER_MS,
     HLL_REGISTERS,
     HLL_TILES,
@@ -84,7 +85,8 @@ class Recount:
 class _Marks:
     """The columns that features share, each once, in the order they are needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wide: bool = False) -> None:
+        self.wide = wide
         self.found: dict[str, str] = {}
         self._numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
         self._properties: dict[str, str] = {}
@@ -157,12 +159,12 @@ class _Marks:
         return name
 
 
-def recount(specs: Iterable[FeatureSpec], *, recent_ids: int = 16) -> Recount:
-    """The expressions of `specs`, in their order.
+def recount(specs: Iterable[FeatureSpec], *, recent_ids: int = 16, wide: bool = False) -> Recount:
+    """The expressions of `specs`, in their order. `wide`: as rows of groups and things are read.
 
     They refer to each other's value as `f_<name>`, and to a tolerance that is not 0 as `t_<name>`.
     """
-    marks, known = _Marks(), dict[str, tuple[FeatureSpec, Expression]]()
+    marks, known = _Marks(wide=wide), dict[str, tuple[FeatureSpec, Expression]]()
     for spec in specs:
         made = (_ratio(spec, [known[part] for part in spec.of], marks) if spec.kind == "ratio"
                 else _plain(spec, marks))
@@ -204,7 +206,9 @@ def _of_kind(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     if spec.kind in ("first", "last"):
         pick = "argMinIf" if spec.kind == "first" else "argMaxIf"
         column, scale = marks.amount(spec.of[0]), scale_of(spec.of[0])
-        return (f"if({newest} = 0, NULL, {pick}({column}, (event_ms, at_offset), {own}) / {scale})",
+        # Groups know no order but that of time: of two events at one time the number decides.
+        then = column if marks.wide else "at_offset"
+        return (f"if({newest} = 0, NULL, {pick}({column}, (event_ms, {then}), {own}) / {scale})",
                 "0", EVER_MS)
     if spec.kind == "decay":
         return _decay(spec, marks)
@@ -252,7 +256,7 @@ def _decay(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     inside = marks.inside(spec, tile_ms, DECAY_TILES)
     weight = f"exp2((event_ms - moment_ms) / {spec.half_life_ms})"
     if not spec.of:
-        value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS
+        value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS_WIDE if marks.wide else DECAY_UNITS
     else:
         scale = scale_of(spec.of[0])
         value = f"sumIf({marks.amount(spec.of[0])} * {weight}, {inside}) / {scale}"
