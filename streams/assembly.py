@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from infra import secrets
 from streams.adapters.models import compose_logic
@@ -15,6 +15,7 @@ from streams.adapters.vault import SqliteVault
 from streams.adapters.webhook import WebhookChannel
 from streams.admit.agent import AdmitLogic
 from streams.admit.limits import AdmitLimits
+from streams.choose import definitions
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.deliver.agent import DeliverLogic, DeliverParams
@@ -75,8 +76,18 @@ def _admit(deps: Deps) -> StageLogic:
 
 
 def _choose(deps: Deps) -> StageLogic:
-    return ChooseLogic(deps.side, compiled(deps.settings.definitions), deps.playbooks_of,
+    return ChooseLogic(deps.side, compiled(deps.settings.definitions),
+                       _readable(deps.settings).of,
                        members_min=deps.settings.segment_members_min, room=_room(deps.settings))
+
+
+def _readable(settings: Settings) -> ActivePlaybooks:
+    """Playbooks that this process' own definitions can read: those in force may have been applied
+    with others, and one that asks for a feature which is not here would fail at every event."""
+    known = definitions.load(settings.definitions)
+    return ActivePlaybooks(partial(
+        loading.from_yaml, known_features=known.feature_names,
+        known_segments=known.segment_names, rhythms=known.rhythms))
 
 
 def _room(settings: Settings) -> Room | None:

@@ -119,7 +119,8 @@ def _load_all(files: Sequence[Path], tenant: str, *,
     faults: list[PlaybookError] = []
     known = _definitions(configuration.load(), as_json=as_json)
     for path in files:
-        found = loading.check(path, known.feature_names, known.segment_names)
+        found = loading.check(path, known.feature_names, known.segment_names,
+                              known.rhythms)
         if not found:
             playbook = loading.load(path, tenant=tenant)
             found = template_faults(playbook, str(path))

@@ -45,14 +45,15 @@ def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
 
 
 def rule_faults(spot: Spot, features: Collection[str] | None,
-                segments: Collection[str] | None) -> Iterator[Fault]:
+                segments: Collection[str] | None,
+                rhythms: Collection[str] | None = None) -> Iterator[Fault]:
     """Faults of a tree that keeps the form: names nobody declared, templates, cross rules."""
     tree = cast("dict[str, Spot]", spot.mapping)
     yield from _names(spot, "feature", features)
     yield from _compares(spot, features)
     for key in ("segment", "enters", "leaves"):
         yield from _names(spot, key, segments, called="segment")
-    yield from triggers.rule_faults(tree["trigger"])
+    yield from triggers.rule_faults(tree["trigger"], rhythms)
     facts = tree["facts"].plain() if "facts" in tree else ["item.title", "item.price", "item.url"]
     locale = str(tree["locale"].value) if "locale" in tree else "en"
     for name, variant in cast("dict[str, Spot]", tree["variants"].mapping).items():

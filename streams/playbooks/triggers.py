@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -107,8 +107,11 @@ _OF: dict[str, Callable[[dict[str, Any]], Trigger]] = {
 }
 
 
-def rule_faults(spot: Spot) -> Iterator[Fault]:
-    """Faults of a trigger that keeps the form: what two of its keys say together."""
+def rule_faults(spot: Spot, rhythms: Collection[str] | None = None) -> Iterator[Fault]:
+    """Faults of a trigger that keeps the form: what two of its keys say together.
+
+    rhythms   event types that have both features which a recency's `due` is made of; None: all
+    """
     (kind, says), = cast("dict[str, Spot]", spot.mapping).items()
     keys = says.mapping or {}
     if kind == "absence" and keys["after"].value == keys["without"].value:
@@ -117,6 +120,8 @@ def rule_faults(spot: Spot) -> Iterator[Fault]:
     least = keys.get("min_events")
     if kind == "recency" and "due" in keys and least and cast("int", least.value) < 2:
         yield Fault(least.line, "a mean gap needs two events", "write min_events: 2 or more")
+    if kind == "recency" and "due" in keys and rhythms is not None:
+        yield from _due_rules(keys, rhythms)
     if kind == "score":
         yield from _score_rules(keys)
     if kind == "sequence":
@@ -147,6 +152,14 @@ def _sequence_rules(spot: Spot) -> Iterator[Fault]:
                         "happen", "leave one of the two steps out")
         else:
             forbidden = set()
+
+
+def _due_rules(keys: dict[str, Spot], rhythms: Collection[str]) -> Iterator[Fault]:
+    after = keys["after"].value
+    if after not in rhythms:
+        yield Fault(keys["due"].line, f"no features say how often somebody does '{after}'",
+                    f"declare both in features.yml: {{event: {after}, kind: lifetime}} and "
+                    f"{{event: {after}, kind: mean_gap}}, or write 'quiet' instead of 'due'")
 
 
 def _score_rules(keys: dict[str, Spot]) -> Iterator[Fault]:

@@ -137,3 +137,21 @@ def test_a_purchase_of_several_items_ends_the_wait_for_each() -> None:
         world.tell(event(n, "cart_add", START + n, item_id=item))
     world.tell(event(9, "purchase", START + 9, items=("mug", "cup")))
     assert [m.object_id for m in world.reach(START + DAY_MS)] == ["pot"]
+
+
+@pytest.mark.parametrize(("after", "due_ms"), [("product_view", 4 * HOUR_MS),
+                                               ("purchase", 3 * DAY_MS)])
+def test_a_rhythm_is_that_of_the_event_it_counts_from_whatever_its_features_are_called(
+        after: str, due_ms: int) -> None:
+    world = World(playbook(Trigger("recency", after, times=1.0, events_min=3)))
+    for n in range(4):
+        for kind, gap_ms in (("product_view", 4 * HOUR_MS), ("purchase", 3 * DAY_MS)):
+            world.tell(event(10 * n + len(kind), kind, START + n * gap_ms))
+    assert [m.moment_ms for m in world.reach(START + 30 * DAY_MS)] == [START + 3 * due_ms + due_ms]
+
+
+def test_nobody_is_due_where_no_feature_says_how_often_they_do_it() -> None:
+    world = World(playbook(Trigger("recency", "refund", times=1.0)))
+    for n in range(5):
+        world.tell(event(n, "refund", START + n * DAY_MS))
+    assert world.reach(START + 30 * DAY_MS) == []

@@ -28,6 +28,7 @@ class Declared:
     kind: str
     window_ms: int = 0
     max_age_ms: int = 0
+    where: tuple[str, ...] = ()
 
     def value(self, heard: Iterable[dict[str, Any]], at_ms: int) -> float | None:
         own = sorted((e["event_ms"], e["value_micros"], e["item_id"]) for e in heard
@@ -54,6 +55,8 @@ DECLARED = (
     Declared("distinct_items_30d", "*", "distinct", 30 * DAY_MS),
     Declared("orders_lifetime", "purchase", "lifetime"),
     Declared("mean_gap_days", "purchase", "mean_gap"),
+    Declared("looked", "product_view", "lifetime"),
+    Declared("looks_each", "product_view", "mean_gap"),
     Declared("days_since_purchase", "purchase", "since"),
     Declared("days_since_view", "product_view", "since", max_age_ms=400 * DAY_MS),
 )

@@ -325,3 +325,10 @@ def test_every_key_of_the_form_stands_in_the_documentation() -> None:
     page = (Path(form.__file__).parents[2] / "docs" / "playbooks.md").read_text("utf-8")
     for key in form.PLAYBOOK.keys:
         assert f"`{key}`" in page, key
+
+
+def test_a_rhythm_that_no_features_tell_is_a_fault_with_a_remedy() -> None:
+    text = text_of("trigger", "trigger: {recency: {after: refund, due: 1.0}}")
+    assert loading.parse(text, "x.yml", rhythms={"refund"})[1] == []
+    (fault,) = loading.parse(text, "x.yml", rhythms={"purchase"})[1]
+    assert "'refund'" in fault.fault and "kind: mean_gap" in fault.remedy and fault.line

@@ -29,6 +29,7 @@ from streams.choose.features.spec import (
 )
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
+from streams.choose.triggers.interests import rhythms
 from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
 from streams.playbooks.conditions import Asked, names_in, parse_condition
@@ -61,6 +62,11 @@ class Definitions:
     @property
     def segment_names(self) -> set[str]:
         return {spec.name for spec in self.segments}
+
+    @property
+    def rhythms(self) -> set[str]:
+        """Event types of which it is known how often somebody does them."""
+        return set(rhythms(self.features))
 
     @property
     def summary(self) -> str:

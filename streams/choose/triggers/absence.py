@@ -68,8 +68,11 @@ def _within_ms(playbook: Playbook, person: Person) -> int | None:
     trigger = playbook.trigger
     if trigger.kind == "absence" or trigger.times == 0.0:
         return trigger.within_ms
-    orders, gap_days = person.feature("orders_lifetime"), person.feature("mean_gap_days")
-    if orders is None or orders < trigger.events_min or gap_days is None:
+    rhythm = person.features.rhythms.get(trigger.event)
+    if rhythm is None:          # `kairos plan` asks for both features
+        return None
+    count, gap_days = map(person.feature, rhythm)
+    if count is None or count < trigger.events_min or gap_days is None:
         return None
     within_ms = int(gap_days * trigger.times * DAY_MS)
     return within_ms if within_ms >= HOUR_MS else None

@@ -33,6 +33,18 @@ class Declared(Protocol):
     def kind(self) -> str: ...
     @property
     def max_age_ms(self) -> int: ...
+    @property
+    def where(self) -> tuple[str, ...]: ...
+
+
+def rhythms(declared: Iterable[Declared]) -> dict[str, tuple[str, str]]:
+    """{event type: (its lifetime feature, its mean_gap feature)}, for what has both, whatever they
+    are called: with less nobody can say how often somebody does it."""
+    found: dict[str, dict[str, str]] = {}
+    for spec in declared:
+        if spec.kind in ("lifetime", "mean_gap") and not spec.where:
+            found.setdefault(spec.event, {}).setdefault(spec.kind, spec.name)
+    return {event: (of["lifetime"], of["mean_gap"]) for event, of in found.items() if len(of) == 2}
 
 
 class Features:
@@ -43,6 +55,7 @@ class Features:
 
     def __init__(self, declared: Iterable[Declared] = ()) -> None:
         self._declared = {spec.name: spec for spec in declared}
+        self.rhythms = rhythms(self._declared.values())
         self._types: dict[Trigger, frozenset[str] | None] = {}
 
     def types_of(self, trigger: Trigger) -> frozenset[str] | None:
