@@ -9,8 +9,8 @@ memory or not, a row is the same bytes to the changelog, to snapshots and to who
 
 The first eight bytes of a row are its *stamp*: the next input offset it has not seen, below which
 nothing is taken into it. Recovery does not rest on it: rows come back exactly as of the committed
-offsets, see `versions`. The bytes of a row are its changelog value and its snapshot record: a header,
-the row, the tail as JSON.
+offsets, see `versions`. The bytes of a row are its changelog value and its snapshot record: a
+header, the row, the tail as JSON.
 """
 
 from __future__ import annotations
