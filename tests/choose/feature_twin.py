@@ -182,8 +182,9 @@ def _rate(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
 def _distinct(spec: FeatureSpec, own: list[Heard], at_ms: int) -> float:
     newest: dict[str, int] = {}
     for e in own:
-        if e.item:
-            newest[e.item] = max(e.event_ms, newest.get(e.item, 0))
+        text = _text(e, (spec.of or ("item_id",))[0])
+        if text:
+            newest[text] = max(e.event_ms, newest.get(text, 0))
     return float(sum(at_ms - spec.window_ms < ms <= at_ms for ms in newest.values()))
 
 

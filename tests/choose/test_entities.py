@@ -270,6 +270,7 @@ def test_entities_are_declared_beside_features(tmp_path: Path) -> None:
     ("keep: 5000", "keep: 1000000", 8, "keep is 1000000"),
     ("item: {keep: 5000, tell: 100}", "category: {keep: 100}", 5, "any number of them"),
     ("kind: count, window: 1h", "kind: mean_gap", 5, "a mean_gap of things"),
+    ("kind: distinct, window", "kind: distinct, of: category, window", 6, "leave 'of' out"),
     ("entity: item", "entity: shop", 5, "entity"),
     ("  item_views:", "  item:", 5, "another name"),
     ("entity: property.color, event: '*'", "entity: property.color, bestseller_from: 1, "

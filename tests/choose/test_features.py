@@ -29,6 +29,8 @@ SPECS = (
     FeatureSpec("dearest", "purchase", "max", 30 * DAY_MS, of=("value",)),
     FeatureSpec("pace", "view", "rate", DAY_MS),
     FeatureSpec("items_7d", "*", "distinct", 7 * DAY_MS),
+    FeatureSpec("types_4d", "view", "distinct", 4 * DAY_MS, of=("category",)),
+    FeatureSpec("sizes_7d", "*", "distinct", 7 * DAY_MS, of=("property.size",)),
     FeatureSpec("warm", "view", "decay", half_life_ms=DAY_MS),
     FeatureSpec("warm_spend", "purchase", "decay", half_life_ms=7 * DAY_MS, of=("value",)),
     FeatureSpec("orders", "purchase", "lifetime"),
@@ -135,11 +137,21 @@ def test_the_window_covers_at_least_its_span_and_less_than_one_tile_more() -> No
 
 @pytest.mark.parametrize("items", [EXACT_DISTINCT_MAX, 60, 400, 3000])
 def test_distinct_is_exact_when_small_and_within_its_error_beyond(items: int) -> None:
-    row = Fast(SPECS).take(*(Heard(i, "view", START + i, item=f"item{i}") for i in range(items)))
-    found = row.value("items_7d", START + items)
-    assert found is not None
-    # 64 registers: a standard error of 13 %; three of them.
-    assert abs(found - items) <= (0 if items <= EXACT_DISTINCT_MAX else 0.39 * items)
+    row = Fast(SPECS).take(*(
+        Heard(2 * i + again, "view", START + i, item=f"item{i}", category=f"a {i}" + "long" * 12,
+              properties=f'{{"size":{i}}}') for i in range(items) for again in range(2)))
+    for name in ("items_7d", "types_4d", "sizes_7d"):
+        found = row.value(name, START + items)
+        assert found is not None
+        # 64 registers: a standard error of 13 %; three of them.
+        assert abs(found - items) <= (0 if items <= EXACT_DISTINCT_MAX else 0.39 * items), name
+
+
+def test_distinct_items_are_kept_once_whether_they_are_named_or_not() -> None:
+    plain, named, other = (Fast((FeatureSpec("n", "*", "distinct", DAY_MS, of=of),)).layout
+                           for of in ((), ("item_id",), ("category",)))
+    assert plain.description == named.description != other.description
+    assert (plain.text_fields, named.text_fields, other.text_fields) == ((), (), ("category",))
 
 
 def test_a_tile_of_counts_saturates_and_never_wraps() -> None:

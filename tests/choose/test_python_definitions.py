@@ -52,6 +52,7 @@ def bodies() -> st.SearchStrategy[dict[str, Any]]:
         of(["sum", "mean", "variance", "min", "max"], window=SPANS, of=NUMBERS),
         of(["lifetime", "since", "mean_gap"]), of(["first", "last"], of=NUMBERS),
         of(["decay"], ("of",), half_life=st.sampled_from(["1m", "3d", "100d"]), of=NUMBERS),
+        of(["distinct"], ("of",), window=SPANS, of=FIELDS),
         of(["most_frequent"], window=SPANS, of=FIELDS),
         of(["top_k"], ("most",), window=SPANS, of=FIELDS, most=st.integers(1, 5)),
         of(["sessions"], window=st.sampled_from(["1d", "7d"]), gap=st.sampled_from(["30m", "1h"])),

@@ -30,6 +30,8 @@ FEATURES = (
     FeatureSpec("top_items", "product_view", "top_k", 7 * DAY_MS, of=("item_id",), most=2),
     FeatureSpec("last_items", "*", "unique_list", 3 * DAY_MS, of=("item_id",), most=3),
     FeatureSpec("brand", "*", "unique_list", 30 * DAY_MS, of=("property.brand",), most=1),
+    FeatureSpec("categories", "*", "distinct", 7 * DAY_MS, of=("category",)),
+    FeatureSpec("brands", "purchase", "distinct", 7 * DAY_MS, of=("property.brand",)),
     FeatureSpec("tips", "purchase", "sum", 30 * DAY_MS, of=("property.tip",)),
     FeatureSpec("red", "*", "lifetime", where=("property.colour", "red")),
     FeatureSpec("hats", "*", "lifetime", where=("category", "hats")),
@@ -135,6 +137,11 @@ def test_decisions_tell_the_texts_that_a_count_over_the_log_tells(seed: int) -> 
         assert features["tips"]["value"] == sum(
             tip.get(p.get("tip"), 0.0) for e, p in told_of
             if e["event_type"] == "purchase" and day - 31 < e["event_ms"] // DAY_MS)
+        assert features["categories"]["value"] == len({
+            e["category"] for e in own if at_ms - 7 * DAY_MS < e["event_ms"]} - {""})
+        assert features["brands"]["value"] == len({
+            p["brand"] for e, p in told_of if "brand" in p and e["event_type"] == "purchase"
+            and at_ms - 7 * DAY_MS < e["event_ms"]})
         assert features["brand"]["value"] in (None, ["acme"])
         kept = sorted(newest, key=lambda item: (-newest[item], item))[:3]
         inside = [item for item in kept if newest[item] > at_ms - 3 * DAY_MS]

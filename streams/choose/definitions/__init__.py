@@ -215,6 +215,8 @@ def _features(files: list[Source]) -> tuple[tuple[FeatureSpec, ...], tuple[Entit
 
 def _feature(name: str, body: dict[str, Any], whole: dict[str, Any]) -> FeatureSpec:
     of = body.get("of", ())
+    if body["kind"] == "distinct" and of == "item_id":
+        of = ()                 # what it is of anyhow
     where = tuple(body.get("where", {}).items())
     retention = body.get("retention", whole.get("retention"))
     return FeatureSpec(

@@ -274,7 +274,7 @@ def meaning_faults(name: str, body: Spot, found: spec.FeatureSpec,
                     f"shorten it to {show_span(spec.WINDOW_GAPS_MAX * found.gap_ms)}, or take a "
                     "longer gap")
     yield from _cut_faults(where, line, body, found)
-    if found.of and found.kind not in spec.OF_NUMBER | spec.OF_TEXTS | {"decay", "session"}:
+    if found.of and found.kind not in spec.OF_NUMBER | spec.OF_FIELDS | {"decay", "session"}:
         yield Fault(line, f"{where}: a {found.kind} takes no 'of'", "leave it out")
     if found.window_ms > found.retention_ms:
         yield Fault(line, f"{where}: the window is longer than the retention of "
@@ -316,6 +316,9 @@ def _text_faults(where: str, line: int, body: Spot, found: spec.FeatureSpec) -> 
     if found.kind in spec.OF_TEXTS and (len(found.of) != 1 or not (
             found.of[0] in spec.FILTERS or found.of[0].startswith(spec.PROPERTY))):
         yield _lacks_of(where, line, f"a {found.kind}", spec.FILTERS)
+    if found.kind == "distinct" and found.of and (len(found.of) != 1 or not (
+            found.of[0] in spec.FILTERS or found.of[0].startswith(spec.PROPERTY))):
+        yield _lacks_of(where, line, "a distinct", spec.FILTERS)
     most = spec.LISTED_MAX.get(found.kind, 0)
     if "most" in cast(dict[str, Any], body.plain()) and not most:
         yield Fault(line, f"'{where}.most' does not go with this kind", "leave it out")
@@ -355,7 +358,9 @@ def entity_faults(name: str, body: Spot, found: spec.FeatureSpec,
     if found.kind not in THING_KINDS:
         yield Fault(line, f"{where}: a {found.kind} of things is not kept",
                     f"use one of {', '.join(sorted(THING_KINDS))}")
-    if any(text.startswith(spec.PROPERTY) for text in (*found.of, *found.where[:1])):
+    if found.kind == "distinct" and found.of:
+        yield Fault(line, f"{where}: a distinct of things counts people", "leave 'of' out")
+    elif any(text.startswith(spec.PROPERTY) for text in (*found.of, *found.where[:1])):
         yield Fault(line, f"{where}: features of things neither filter by nor are made of free "
                     "properties", f"use {', '.join((*spec.SOURCES, *spec.FILTERS))}")
     if found.back_off:

@@ -28,6 +28,7 @@ from streams.choose.features.spec import (
     CUTS,
     EXACT_DISTINCT_MAX,
     FILTERS,
+    OF_FIELDS,
     OF_TEXTS,
     PROPERTY,
     SESSION_TILES,
@@ -135,8 +136,9 @@ class Layout:
         self.where_fields = where_fields
         of_texts = {spec.of[0] for spec in specs if spec.kind in OF_TEXTS}
         self.takes_items = "item_id" in of_texts
-        self.text_fields = (*(name for name in FILTERS if name in of_texts - {"item_id"}),
-                            *sorted(name for name in of_texts if name.startswith(PROPERTY)))
+        of_fields = {spec.of[0] for spec in specs if spec.kind in OF_FIELDS and spec.of}
+        self.text_fields = (*(name for name in FILTERS if name in of_fields - {"item_id"}),
+                            *sorted(name for name in of_fields if name.startswith(PROPERTY)))
         self.numbers = tuple(sorted({spec.number for spec in specs} - {""}))
         self.recent_at = 8 * HEADER_WORDS
         self._end = self.recent_at + 8 * recent_ids
@@ -320,8 +322,9 @@ class Layout:
         tile_ms, tiles = spec.window_tiles()
         if spec.kind == "distinct":
             # Five coarse tiles for the estimate; the exact set needs no tiles.
+            of = "" if of == "item_id" else of
             return READ_DISTINCT, self._cell(DISTINCT, ONE, spec, tile_ms=spec.window_ms // 4,
-                                             tiles=HLL_TILES), times, times
+                                             tiles=HLL_TILES, whose=of, of=of), times, times
         if spec.kind in ("min", "max"):
             kind, how = (MIN, READ_MIN) if spec.kind == "min" else (MAX, READ_MAX)
             cell = self._cell(kind, _PLAIN[of], spec, tile_ms=tile_ms, tiles=tiles)

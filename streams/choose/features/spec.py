@@ -7,7 +7,8 @@ mean        sum / count                                                         
 variance    of `of`, as of a population                                            window, of
 min, max    of `of`                                                                window, of
 rate        events per hour                                                        window
-distinct    how many different items; exact up to 16 at once, beyond that HyperLogLog  window
+distinct    how many different items, or texts of `of`; exact up to 16 at once, beyond
+            that HyperLogLog                                                           window
 decay       sum of weights that halve every half_life (of events, or of `of`)      half_life
 lifetime    how many events ever
 since       days since the last event
@@ -34,6 +35,8 @@ WINDOWED: Final = frozenset({"count", "sum", "mean", "variance", "min", "max", "
 # Kinds whose value is a text, or a list of texts.
 LISTS: Final = frozenset({"top_k", "unique_list"})
 OF_TEXTS: Final = LISTS | {"most_frequent"}
+# Kinds that are made of the texts of a field; distinct of items, unless it names another.
+OF_FIELDS: Final = OF_TEXTS | {"distinct"}
 KINDS: Final = WINDOWED | {"decay", "lifetime", "since", "first", "last", "mean_gap", "ratio",
                           "session"}
 OF_NUMBER: Final = frozenset({"sum", "mean", "variance", "min", "max", "first", "last", "rfm"})
@@ -119,7 +122,8 @@ class FeatureSpec:
     @property
     def number(self) -> str:
         """The property whose number it is made of, or ''. Events that lack it are not its own."""
-        is_one = bool(self.of) and self.kind not in OF_TEXTS and self.of[0].startswith(PROPERTY)
+        is_one = (bool(self.of) and self.kind not in OF_FIELDS
+                  and self.of[0].startswith(PROPERTY))
         return self.of[0] if is_one else ""
 
     def window_tiles(self) -> tuple[int, int]:

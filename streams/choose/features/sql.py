@@ -268,10 +268,11 @@ def _distinct(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     coarse tiles."""
     tile_ms = spec.window_ms // (HLL_TILES - 1)
     kept, coarse = f"kept_{spec.name}", f"coarse_{spec.name}"
-    times = (f"arraySlice(arrayReverseSort(maxMapIf(items, arrayMap(item -> event_ms, items), "
+    items = "items" if spec.of in ((), ("item_id",)) else marks.texts(spec.of[0])
+    times = (f"arraySlice(arrayReverseSort(maxMapIf({items}, arrayMap(item -> event_ms, {items}), "
              f"own_{marks.number(spec)}).2), 1, {EXACT_DISTINCT_MAX})")
     within = f"at -> moment_ms - {spec.window_ms} < at AND at <= moment_ms"
-    estimated = f"uniqExactArrayIf(items, {marks.inside(spec, tile_ms, HLL_TILES)}) AS {coarse}"
+    estimated = f"uniqExactArrayIf({items}, {marks.inside(spec, tile_ms, HLL_TILES)}) AS {coarse}"
     value = (f"if((arrayCount({within}, {times}) AS {kept}) < {EXACT_DISTINCT_MAX}, {kept}, "
              f"greatest({estimated}, {EXACT_DISTINCT_MAX}))")
     return (value, f"if({kept} < {EXACT_DISTINCT_MAX}, 0, {DISTINCT_TOLERANCE} * {coarse})",

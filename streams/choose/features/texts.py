@@ -158,13 +158,19 @@ def _count(i64, slot, head_at, room, tile, mark):
 
 
 @compiled
+def hash_of_name(names, row):
+    h = uint64(NAME_WORDS)
+    for k in range(NAME_WORDS):
+        h = mix(h ^ uint64(names[row, k]))
+    return h
+
+
+@compiled
 def take_favourite(i64, slot, w, room, event_ms, tile_ms, names, row):
     """Take one text of an event into the FAVOURITES at word `w`."""
     if names[row, 0] == 0:
         return
-    h = uint64(NAME_WORDS)
-    for k in range(NAME_WORDS):
-        h = mix(h ^ uint64(names[row, k]))
+    h = hash_of_name(names, row)
     keep(i64, slot, w, room, event_ms + _drawn(event_ms, h, tile_ms), names, row)
     _count(i64, slot, w + ENTRY * room, room, divided(event_ms, tile_ms), _print_of(h))
 

@@ -52,7 +52,7 @@ from streams.choose.features.layout import (
 )
 from streams.choose.features.sessions import with_slot, with_span
 from streams.choose.features.spec import EXACT_DISTINCT_MAX
-from streams.choose.features.texts import open_favourites, take_favourite, take_unique
+from streams.choose.features.texts import hash_of_name, open_favourites, take_favourite, take_unique
 from streams.engine.compiling import compiled
 from streams.engine.whole import GREATEST, divided, plus
 
@@ -200,6 +200,14 @@ def _estimate_item(u8, i64, slot, at, tile, item):
 
 
 @compiled
+def _tell_apart(u8, i64, slot, at, tile_ms, event_ms, item):
+    """Take one item, or text by its hash, into the DISTINCT at byte `at`."""
+    _remember_item(i64, slot, at // 8, item, event_ms)
+    return _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX, divided(event_ms, tile_ms),
+                          item)
+
+
+@compiled
 def _extreme(i64, slot, at, tile, tiles, number, kind):
     """Least or greatest number a tile, kept plus one above its sign so that 0 means none."""
     if not _open(i64, slot, at // 8, tile, tiles):
@@ -265,11 +273,14 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
         elif kind == TIMES:
             _times(i64, slot, at // 8, event_ms)
         elif kind == DISTINCT:
-            for k in range(first_item, last_item):
-                _remember_item(i64, slot, at // 8, items[k], event_ms)
-                if not _estimate_item(u8, i64, slot, at + 16 * EXACT_DISTINCT_MAX,
-                                      divided(event_ms, tile_ms), items[k]):
-                    late |= ops[op, O_LATE]
+            text = ops[op, O_TEXT]
+            if text < 0:
+                for k in range(first_item, last_item):
+                    if not _tell_apart(u8, i64, slot, at, tile_ms, event_ms, items[k]):
+                        late |= ops[op, O_LATE]
+            elif names[own + text, 0] != 0 and not _tell_apart(
+                    u8, i64, slot, at, tile_ms, event_ms, hash_of_name(names, own + text)):
+                late |= ops[op, O_LATE]
         elif kind in (UNIQUE, FAVOURITES):
             text = ops[op, O_TEXT]
             if not _texts(i64, slot, kind, at // 8, tiles, tile_ms, event_ms, names,
