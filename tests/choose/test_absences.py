@@ -12,6 +12,7 @@ from trigger_world import START, event, law, playbook
 
 from streams.choose import absences, absent, kernel, waking, watches
 from streams.choose.absences import Absences, Wait
+from streams.choose.features.layout import TENANT
 from streams.choose.program import NO_NAMES, NOTHING_TOLD, Program
 from streams.choose.tables import Tables
 from streams.choose.triggers import Person, on_event, on_watermark
@@ -185,6 +186,7 @@ def crowd(count: int) -> tuple[Program, Tables, np.ndarray]:
                                    COLUMNS)
     for number in range(count):
         slot = found.people.slot(b"p%d" % number)
+        found.people.views.i64[slot, TENANT] = signed_hash("t")
         batch = batch_of(event(number, "cart_add", START + number))
         found.absences.reserve_for(waits, batch)
         due = absent.take(found.absences.arrays, waits, batch, 0, slot, signed_hash("t"),
@@ -236,6 +238,7 @@ def test_people_of_one_moment_come_in_the_order_of_their_keys() -> None:
                                    COLUMNS)
     for key in (b"c", b"a", b"b"):
         slot, batch = found.people.slot(key), batch_of(event(1, "cart_add", START))
+        found.people.views.i64[slot, TENANT] = signed_hash("t")
         found.absences.reserve_for(waits, batch)
         due = absent.take(found.absences.arrays, waits, batch, 0, slot, signed_hash("t"),
                           signed_hash("cart_add"), START)
