@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from streams.choose import absent
 from streams.choose.absent import ANCHOR, CANCEL, CUT, MS, NEXT, NODES_MAX, Nodes, Waits
+from streams.choose.absent_texts import held_bytes, pack, sizes_of
 from streams.choose.kernel import Batch
 from streams.choose.watches import ITEMS_MAX, Ripe, next_deadline_ms
 from streams.engine.compiling import compiled
@@ -83,11 +84,6 @@ def _number(raw, at):
 
 
 @compiled
-def _sizes(packed):
-    return packed & 0xFFFF, packed >> 16 & 0xFFFF, packed >> 32 & 0xFFFF
-
-
-@compiled
 def _dump_all(w, slots, out, ends):
     """Write the nodes of rows behind each other, and where each ends; returns the bytes that it
     takes, which may be more than there is room for."""
@@ -102,7 +98,7 @@ def _dump(w, slot, out, end):
     """Write a row's nodes as `_NODE` and texts from `end` on; returns where they end."""
     node = w.heads[slot]
     while node >= 0:
-        a, b, c = _sizes(w.nodes[node, absent.SIZES])
+        a, b, c = sizes_of(w.nodes[node, absent.SIZES])
         text, size = w.nodes[node, absent.TEXT], a + b + c
         if end + _NODE_BYTES + size <= len(out):
             _put(out, end, w.nodes[node, absent.PLAYBOOK])
@@ -130,7 +126,7 @@ def _load(w, slot, raw):
         for i in range(6):
             packed |= np.int64(raw[at + 25 + i]) << np.int64(8 * i)
         w.nodes[node, absent.SIZES] = packed
-        a, b, c = _sizes(packed)
+        a, b, c = sizes_of(packed)
         if b:
             w.nodes[node, absent.OBJECT] = np.int64(
                 absent.hash64(raw, at + _NODE_BYTES + a, b))
@@ -142,23 +138,6 @@ def _load(w, slot, raw):
             w.nodes[last, NEXT] = node
         last = node
         at += _NODE_BYTES + a + b + c
-
-
-@compiled
-def _pack(w, texts):
-    """Copy the texts of all rows' nodes into `texts`, close together; returns their end."""
-    end = 0
-    for slot in range(len(w.heads)):
-        node = w.heads[slot]
-        while node >= 0:
-            a, b, c = _sizes(w.nodes[node, absent.SIZES])
-            at = w.nodes[node, absent.TEXT]
-            w.nodes[node, absent.TEXT] = end
-            for i in range(a + b + c):
-                texts[end + i] = w.texts[at + i]
-            end += a + b + c
-            node = w.nodes[node, NEXT]
-    return end
 
 
 class Absences:
@@ -186,7 +165,7 @@ class Absences:
         if w.meta[absent.USED] + text_bytes > len(w.texts):
             # Nothing is taken away when a node goes: so copy what is used, and leave as much again.
             texts = np.zeros(len(w.texts) + 2 * text_bytes + 1024, np.uint8)
-            w.meta[absent.USED] = end = int(_pack(w, texts))
+            w.meta[absent.USED] = end = int(pack(w, texts))
             w = w._replace(texts=texts[:2 * (end + text_bytes) + 1024].copy())
         self.arrays = w
         return w
@@ -271,6 +250,11 @@ class Absences:
     def _take(self, slot: int, raw: bytes) -> None:
         w = self.reserve(len(raw) // _NODE_BYTES, len(raw))
         _load(w, slot, np.frombuffer(raw, np.uint8))
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `Beside`."""
+        return int(held_bytes(self.arrays))
 
     def forget(self, slots: npt.NDArray[np.int64]) -> None:
         """See `Beside`."""

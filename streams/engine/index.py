@@ -218,9 +218,15 @@ class Index:
         return self.arrays.arena[start:start + self.arrays.sizes[slot]].tobytes()
 
     def keys(self, slots: npt.NDArray[np.int64]) -> list[bytes]:
-        starts, sizes = self.arrays.starts[slots].tolist(), self.arrays.sizes[slots].tolist()
+        starts, sizes = self.arrays.starts[slots], self.arrays.sizes[slots]
+        if len(slots) > 1 and sizes[0] > 0 and (sizes == sizes[0]).all():
+            # As values without a form, numpy makes bytes of them by itself, one after the other.
+            raw = self.arrays.arena[starts[:, None] + np.arange(sizes[0])]
+            found: list[bytes] = raw.view(f"V{sizes[0]}").reshape(-1).tolist()
+            return found
         arena = self.arrays.arena.data
-        return [bytes(arena[at:at + size]) for at, size in zip(starts, sizes, strict=True)]
+        return [bytes(arena[at:at + size])
+                for at, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
 
     def find_all(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
         """The slot of each key, or -1."""

@@ -49,6 +49,11 @@ class Beside(Protocol):
         """The row was read back with this tail; what `told` added is to be taken out of it."""
         ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes; that of rows that leave memory goes with them."""
+        ...
+
     def forget(self, slots: Slots) -> None:
         """These rows are gone from memory, or are about to be read anew."""
         ...

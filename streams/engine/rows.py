@@ -260,9 +260,11 @@ class Rows:
 
     def take_dirty(self) -> list[bytes]:
         """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""
-        due = self._dropped.union(self.index.keys(np.nonzero(self.views.dirty)[0]))
-        self._recent |= self.views.dirty
-        self.forget_dirty()
+        slots = np.nonzero(self.views.dirty.view(np.bool_))[0]    # of bytes it would take ten times
+        due = self._dropped.union(self.index.keys(slots))
+        self._recent[slots] = 1
+        self.views.dirty[slots] = 0
+        self._dropped.clear()
         return sorted(due)
 
     def _grow(self) -> None:
@@ -334,9 +336,12 @@ class Rows:
         """
         if self._room is None:
             return
+        # What varies goes with its row: that of a row in the middle counts for each.
+        plain = self.row_bytes + _SLOT_BYTES
+        more = len(self.tails) * _TAIL_BYTES + (self.beside.memory_bytes if self.beside else 0)
         limit = self._limit(self._room.memory_bytes)
-        tails = len(self.tails) * _TAIL_BYTES // (self.row_bytes + _SLOT_BYTES)
-        surplus = len(self.index) + tails - limit + min(max(self._came, spare), limit // 2)
+        limit = max(limit * plain // (plain + more // max(len(self.index), 1)), 1)
+        surplus = len(self.index) - limit + min(max(self._came, spare), limit // 2)
         self._came = 0
         if surplus <= 0:
             return
