@@ -336,7 +336,7 @@ class Rows:
         """
         if self._room is None:
             return
-        # What varies goes with its row: that of a row in the middle counts for each.
+        # What varies goes with its row: on average, each has as much.
         plain = self.row_bytes + _SLOT_BYTES
         more = len(self.tails) * _TAIL_BYTES + (self.beside.memory_bytes if self.beside else 0)
         limit = self._limit(self._room.memory_bytes)
