@@ -132,7 +132,8 @@ async def case(people: int, share: float, events: int, folder: Path) -> dict[str
         wall_s, walk_s, saving_s, count = await _run(
             lane, source.drawn(events, skewed=name == "skewed"))
         found[name] = {"events_per_s": count / wall_s, "cpu_us": (walk_s + saving_s) / count * 1e6,
-                       "walk_us": walk_s / count * 1e6, "row_us": saving_s / max(broker.rows, 1) * 1e6,
+                       "walk_us": walk_s / count * 1e6,
+                       "row_us": saving_s / max(broker.rows, 1) * 1e6,
                        "rows_per_event": broker.rows / count}
     tables: Tables = tables_of(lane.state)
     found["memory_per_person"] = (rss_bytes() - before) / people
