@@ -88,7 +88,9 @@ class AdmitLogic:
     def idle(self, state: PartitionState, out: Out, *, idle_ms: int) -> None:
         """Nothing is waiting: wall clocks go on, event clocks stand."""
         clocks = self._clocks(state)
-        clocks.idle((tenant for tenant, _ in self._side.playbooks), now_ms=out.now_ms)
+        clocks.idle([*(tenant for tenant, _ in self._side.playbooks),
+                     *clocks.elsewhere(self._side.tenants, now_ms=out.now_ms,
+                                       tenants_max=self._limits.tenants_max)], now_ms=out.now_ms)
         for tenant, watermark_ms in clocks.take_advances():
             self._say(out, state, tenant, watermark_ms, appended_ms=out.now_ms)
 

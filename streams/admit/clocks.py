@@ -18,6 +18,7 @@ from streams.engine.watermarks import NEVER
 from streams.kernel.moments import MINUTE_MS, SECOND_MS
 
 LATENESS_MS: Final = MINUTE_MS       # on the wall clock, events may come this much out of order
+SETTLED_MS: Final = MINUTE_MS        # until all partitions have the clock events of a replay
 STEP_MS: Final = SECOND_MS           # smaller advances of a wall clock are not worth a record
 
 
@@ -68,12 +69,26 @@ class Clocks:
     def idle(self, tenants: Iterable[str], *, now_ms: int) -> None:
         """Nothing is waiting: the wall clocks stand a lateness before now.
 
-        `tenants` have a playbook; those heard of here wait for time as well: people leave a segment
-        when a window lapses, whether a playbook asks or not.
+        `tenants` have a playbook, or people in other partitions; those heard of here wait for time
+        as well: people leave a segment when a window lapses, whether a playbook asks or not.
         """
         for tenant in sorted({*tenants, *self._marks}):
             if not self.is_event(tenant):
                 self._reach(tenant, now_ms - LATENESS_MS)
+
+    def elsewhere(self, tenants: Mapping[str, int], *, now_ms: int, tenants_max: int) -> list[str]:
+        """Tenants that only other partitions have heard of, as many as there is room for.
+
+        A tenant's time is that of the slowest partition, so one that never hears of it must say
+        that it has nothing of it either, or no window of its people ever lapses.
+
+        tenants   tenant -> wall clock of the first word of its people. `SETTLED_MS` later the clock
+                  events with which a replay begins, which go to every partition, have been read:
+                  whoever is not event-clocked here by then lives by the wall clock
+        """
+        new = sorted(tenant for tenant, heard_ms in tenants.items()
+                     if tenant not in self._marks and heard_ms <= now_ms - SETTLED_MS)
+        return new[:max(tenants_max - len(self._marks), 0)]
 
     def take_advances(self) -> list[tuple[str, int]]:
         """(tenant, watermark) of every clock that advanced since it was last said."""

@@ -66,6 +66,8 @@ class SideInputs:
     Written by the thread that follows the topics while stages read on theirs: whatever is gone
     through as a whole (words, playbooks, shares) is replaced by a changed copy, never changed.
 
+    tenants    tenant -> wall clock of the first word on consent that this worker met of its people.
+               Nobody's events are used without such a word: no tenant with people is missing
     categories (tenant, category) of every item that the catalogue has, or had
     policies   each partition of learn publishes its own share of the counts; shares add up
     rolls      likewise for the rows of groups (segments, everybody, items), as they last came
@@ -75,6 +77,7 @@ class SideInputs:
     """
 
     consents: ConsentBook = field(default_factory=ConsentBook)
+    tenants: dict[str, int] = field(default_factory=dict)
     playbooks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     catalogue: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     categories: set[tuple[str, str]] = field(default_factory=set)
@@ -93,6 +96,9 @@ class SideInputs:
         """Apply one decoded record of a control topic."""
         if topic == "consents.changed":
             self.consents.take(record)
+            tenant, recorded_ms = record["tenant"], record["recorded_ms"]
+            if recorded_ms < self.tenants.get(tenant, recorded_ms + 1):
+                self.tenants = {**self.tenants, tenant: recorded_ms}
         elif topic == "playbooks.published":
             key = (record["tenant"], record["name"])
             standing = self.playbooks.get(key)

@@ -90,7 +90,8 @@ def test_what_cannot_be_written_is_refused_with_its_reason(
 def test_a_consent_withdrawn_after_the_decision_counts() -> None:
     inputs = side()
     inputs.take("consents.changed", {"profile_id": PERSON, "purpose": "personalise",
-                                     "granted": False, "event_ms": NOW_MS})
+                                     "granted": False, "event_ms": NOW_MS, "tenant": "t",
+                                     "recorded_ms": NOW_MS})
     refusal, = of_topic(run([decision()], side_inputs=inputs), "refusals.recorded")
     assert refusal["reason"] == "no_purpose"
 

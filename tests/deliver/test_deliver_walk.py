@@ -49,7 +49,7 @@ def topics(emitted: list[tuple[str, dict[str, Any]]]) -> list[str]:
 def withdrawn(**changes: Any) -> SideInputs:
     side = SideInputs()
     side.take("consents.changed", {"profile_id": PROFILE, "purpose": "contact", "granted": False,
-                                   "event_ms": 1, **changes})
+                                   "event_ms": 1, "tenant": "t", "recorded_ms": 1, **changes})
     return side
 
 

@@ -116,7 +116,8 @@ def test_consent_is_the_newest_word_in_whatever_order_it_is_heard(
 
 def test_what_a_stage_goes_through_is_never_changed_under_it() -> None:
     side = SideInputs()
-    word = {"profile_id": "p", "purpose": "contact", "granted": True, "event_ms": 1}
+    word = {"tenant": "t", "profile_id": "p", "purpose": "contact", "granted": True,
+            "event_ms": 1, "recorded_ms": 1}
     share = {"tenant": "t", "playbook": "n", "segment": "*", "partition": 0}
     for moment in (word, {**word, "purpose": "measure"}, {**word, "granted": False, "event_ms": 2}):
         words, before = side.consents.words("p"), dict(side.consents.words("p"))
