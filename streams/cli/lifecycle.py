@@ -29,8 +29,10 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON instead
 def up(names: str, json_: bool) -> None:
     """Start everything, in order, and wait until it is healthy."""
     settings = configuration.load()
-    states = processes.up(settings, _chosen(settings, names),
-                          on_progress=_quiet if json_ else _progress)
+    chosen = _chosen(settings, names)
+    if chosen is None or any(part.name in parts.WORKERS for part in chosen):
+        refuse_bad_files(settings, as_json=json_)
+    states = processes.up(settings, chosen, on_progress=_quiet if json_ else _progress)
     if json_:
         _print_json({"parts": [asdict(state) for state in states],
                      "addresses": addresses(settings)})
@@ -125,6 +127,19 @@ def _definitions(settings: Settings) -> str:
     from streams.choose import definitions
     where = settings.definitions or "shipped"
     return f"{definitions.load(settings.definitions).summary} ({where})"
+
+
+def refuse_bad_files(settings: Settings, *, as_json: bool) -> None:
+    """Raise what `kairos plan` says of the files that workers read, before anything is started.
+
+    Features, segments, learned clusters and lists of people (DefinitionError) and the price book
+    (SettingsError). Playbooks are no files by then: whatever is published has been checked.
+    """
+    # Late, as these bring numba with them and `kairos status` is to be quick.
+    from streams.cli.playbook import definitions_in_force
+    from streams.cost import price_book
+    definitions_in_force(settings, as_json=as_json)
+    price_book.load(Path(settings.price_book) if settings.price_book else price_book.SHIPPED)
 
 
 def addresses(settings: Settings) -> dict[str, dict[str, Any]]:

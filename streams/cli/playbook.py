@@ -65,7 +65,8 @@ def plan(files: Sequence[Path], tenant: str, as_json: bool, offline: bool, schem
         return
     settings = configuration.load()
     if settings.definitions is not None and not files:
-        _show_definitions(settings, _definitions(settings, as_json=as_json), as_json=as_json)
+        _show_definitions(settings, definitions_in_force(settings, as_json=as_json),
+                          as_json=as_json)
         return
     loaded = _load_all(files, tenant, as_json=as_json)
     published = {} if offline else control.read_compacted(settings, PLAYBOOKS)
@@ -117,7 +118,7 @@ def _load_all(files: Sequence[Path], tenant: str, *,
         raise KairosError("no playbook file was named", "kairos plan my-playbook.yml")
     loaded: list[tuple[Path, str, Playbook]] = []
     faults: list[PlaybookError] = []
-    known = _definitions(configuration.load(), as_json=as_json)
+    known = definitions_in_force(configuration.load(), as_json=as_json)
     for path in files:
         found = loading.check(path, known.feature_names, known.segment_names,
                               known.rhythms)
@@ -133,7 +134,7 @@ def _load_all(files: Sequence[Path], tenant: str, *,
     return loaded
 
 
-def _definitions(settings: Settings, *, as_json: bool) -> definitions.Definitions:
+def definitions_in_force(settings: Settings, *, as_json: bool) -> definitions.Definitions:
     """The features and segments in force. Raises DefinitionError when any of them does not hold."""
     _raise_all(definitions.check(settings.definitions), as_json=as_json)
     return definitions.load(settings.definitions)
