@@ -69,7 +69,7 @@ class AdmitLogic:
                 continue
             appended_ms = record.appended_ms
             rates.at(record.appended_ms)
-            event = self._arrive(record, clocks, out)
+            event = self._arrive(state, record, clocks, out)
             if event is not None:
                 limits = None if clocks.is_event(event["tenant"]) else rates
                 _Visit(self, state, seen_ids, limits, record, event, out, deposits).settle()
@@ -110,7 +110,8 @@ class AdmitLogic:
                 state.slab, window_ms=self._limits.dedup_ms, ids_max=self._limits.ids_max)
         return known
 
-    def _arrive(self, record: Record, clocks: Clocks, out: Out) -> dict[str, Any] | None:
+    def _arrive(self, state: PartitionState, record: Record, clocks: Clocks, out: Out,
+                ) -> dict[str, Any] | None:
         """An event to go on with; None when the walk ends at the door."""
         event = arrival.read(record, self._decoder, clocks, self._limits)
         if isinstance(event, Poisoned):
@@ -122,7 +123,7 @@ class AdmitLogic:
                        **labels(event))
             return None
         if event["event_type"] == arrival.CLOCK:
-            self._tick(event, clocks, out)
+            self._tick(state, event, record, clocks, out)
             return None
         if event["event_type"] == item_changes.ITEM_CHANGED:
             self._pass_on(event, record, out)
@@ -130,14 +131,22 @@ class AdmitLogic:
         clocks.see(event["tenant"], event["event_ms"], appended_ms=record.appended_ms)
         return event
 
-    def _tick(self, event: dict[str, Any], clocks: Clocks, out: Out) -> None:
-        """Move a tenant's own clock; a tenant whose playbooks live by the wall clock has none."""
+    def _tick(self, state: PartitionState, event: dict[str, Any], record: Record, clocks: Clocks,
+              out: Out) -> None:
+        """Move a tenant's own clock; a tenant whose playbooks live by the wall clock has none.
+
+        It is said at once, not once a batch: a history comes as fast as it can be read, and what
+        is useful for a day only must not be found out when a month has gone by.
+        """
         if event["tenant"] in self._declared[2]:
             out.refuse("refused", "wall_clocked", field="event_type",
                        detail="a playbook of this tenant says `clock: wall`; a replay needs a "
                        "tenant of its own, an event of your own another name", **labels(event))
             return
         clocks.tick(event["tenant"], event["event_ms"])
+        watermark_ms = clocks.take_advance(event["tenant"])
+        if watermark_ms is not None:
+            self._say(out, state, event["tenant"], watermark_ms, appended_ms=record.appended_ms)
         out.refuse("control", "clock", **labels(event))
 
     def _take_item(self, state: PartitionState, record: Record, out: Out) -> None:

@@ -92,15 +92,18 @@ class Clocks:
 
     def take_advances(self) -> list[tuple[str, int]]:
         """(tenant, watermark) of every clock that advanced since it was last said."""
-        advances = []
-        for tenant, mark in self._marks.items():
-            is_event, mark_ms, said_ms = mark
-            if not is_event and tenant in self._declared:
-                continue                             # a wall mark from before the declaration
-            if mark_ms > said_ms and (is_event or mark_ms - said_ms >= STEP_MS):
-                mark[2] = mark_ms
-                advances.append((tenant, mark_ms))
-        return advances
+        return [(tenant, mark_ms) for tenant in self._marks
+                if (mark_ms := self.take_advance(tenant)) is not None]
+
+    def take_advance(self, tenant: str) -> int | None:
+        """The tenant's watermark, when its clock advanced since it was last said."""
+        is_event, mark_ms, said_ms = mark = self._marks[tenant]
+        if not is_event and tenant in self._declared:
+            return None                              # a wall mark from before the declaration
+        if mark_ms <= said_ms or not (is_event or mark_ms - said_ms >= STEP_MS):
+            return None
+        mark[2] = mark_ms
+        return int(mark_ms)
 
 
 def clocked(playbooks: Mapping[tuple[str, str], Mapping[str, Any]], clock: str,

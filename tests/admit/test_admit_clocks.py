@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from admit_world import NOW_MS, World, event
+from admit_world import NOW_MS, World, event, read
 
 from streams.kernel.moments import DAY_MS, HOUR_MS
 
@@ -52,6 +52,16 @@ def test_an_event_clock_moves_by_its_clock_events_alone(world: World) -> None:
     assert world.of("watermark", clock(START_MS + 2 * HOUR_MS))[0]["watermark_ms"] == (
         START_MS + 2 * HOUR_MS)
     assert world.of("watermark", clock(START_MS + HOUR_MS)) == []
+
+
+def test_a_history_that_comes_at_once_is_heard_at_its_own_pace(world: World) -> None:
+    days = [START_MS + n * DAY_MS for n in range(4)]
+    said = [fields for name, fields in map(read, world.send(
+        clock(days[0]), old("1", days[0] + HOUR_MS), clock(days[1]), clock(days[2]),
+        clock(days[1]), old("2", days[2] + HOUR_MS), clock(days[3])))
+        if name in ("watermark", "events.admitted")]
+    assert [s.get("watermark_ms", s.get("event_id")) for s in said] == [
+        *[days[0]] * 4, "1", *[days[1]] * 4, *[days[2]] * 4, "2", *[days[3]] * 4]
 
 
 def test_lateness_is_judged_by_the_tenants_own_clock(world: World) -> None:
