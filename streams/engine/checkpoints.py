@@ -7,7 +7,9 @@ Order, never to be changed:
 
 The mark holds what belongs to no key (origins seen, watermarks, notes); it is written like a row.
 Until the commit is taken, nothing that the commit before it needs is overwritten: see `versions`.
-So rows, mark and offsets are always of the same instant.
+So rows, mark and offsets are always of the same instant: the *cut*. The lane works on while the cut
+is made durable; what it changes and emits then belongs to the next one, which waits for this one's
+commit.
 """
 
 from __future__ import annotations

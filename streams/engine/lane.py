@@ -3,6 +3,10 @@
     records -> walk -> emissions (produced with every batch)
                     -> dirty rows, offsets (together, at a checkpoint per interval)
 
+A checkpoint is *cut* between two batches: rows, mark and offsets of one instant, as bytes. While it
+is *under way* (acknowledgements, commit) the lane works on; what changes then belongs to the next
+cut, which waits until this one is committed.
+
 A lane is total. When the walk itself raises, that is a bug, but one bad record may neither stop the
 partition nor be lost: the lane goes back to its last checkpoint, takes records one at a time until
 it meets the culprit, quarantines it with the fault, and goes on.
@@ -16,14 +20,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from streams.engine import checkpoints, snapshots
-from streams.engine.checkpoints import MARK_KEY, Base, Mark
+from streams.engine import checkpoints
+from streams.engine.bases import Bases
+from streams.engine.checkpoints import Base, Mark
+from streams.engine.cuts import ROWS_AT_ONCE, Cut, rows_of
 from streams.engine.ports import (
+    BarrierPort,
     ChangelogPort,
     ClockPort,
     Offsets,
@@ -34,10 +40,9 @@ from streams.engine.ports import (
 )
 from streams.engine.records import Emission, Out, Record, Stretch
 from streams.engine.saving import Saving
-from streams.engine.snapshots import DamagedError, Snapshot
 from streams.engine.spent import Spent
 from streams.engine.stage import PartitionState, StageLogic
-from streams.engine.versions import Lineage, Versions, stamp_of
+from streams.engine.versions import Lineage, Versions
 from streams.kernel.errors import UnreachableError
 from streams.kernel.moments import MINUTE_MS
 
@@ -45,7 +50,6 @@ log = logging.getLogger(__name__)
 
 NEVER_COMMITTED = -1
 SNAPSHOT_EVERY_MS = 5 * MINUTE_MS
-_ROWS_AT_ONCE = 256           # with two thousand bytes a row, what a core's own cache holds
 Aside = Callable[..., Awaitable[Any]]
 
 
@@ -59,10 +63,13 @@ class Lane:
         self.logic, self.partition, self._aside = logic, partition, aside
         self._upstream, self._changelog_topic = upstream, changelog_topic
         self._outbox, self._source, self._changelog, self._clock = outbox, source, changelog, clock
-        self._snapshots, self._standby = snapshots, standby
+        self._snapshots = snapshots
+        self._bases = Bases(logic, partition, changelog=changelog, snapshots=snapshots, clock=clock,
+                            standby=standby)
         self._snapshot_due_ms = clock.now_ms() + SNAPSHOT_EVERY_MS
         self._changelog_end = -1
-        self.lock = asyncio.Lock()
+        self.lock = asyncio.Lock()             # held by whoever changes the state
+        self._under_way = asyncio.Lock()       # held from a cut to its commit; taken within `lock`
         self.positions: Offsets = {}
         self._committed: Offsets = {}
         self._barrier = outbox.barrier()
@@ -72,6 +79,7 @@ class Lane:
         self._marked_ms = 0
         self._saving: Saving | None = None
         self._broken = False
+        self._is_lost = False                  # a cut was never committed, or nobody knows
         self._poison: dict[tuple[str, int], str] = {}
         self._careful_until: Offsets = {}
         self._sought: Offsets = {}
@@ -100,7 +108,7 @@ class Lane:
         lineage = checkpoints.newest(metadata for _, metadata in found.values())
         own = lineage.claimed() if self._versions is None else lineage
         self._give_up_saving()
-        self._read_back(own, self._standing_by(own) or self._snapshot_base(own))
+        self._read_back(own, self._bases.find(own, again=self._versions is not None))
         self._committed = {where: max(offset, 0) for where, (offset, _) in found.items()}
         self._source.commit(self._committed, own.metadata())
         self.positions = dict(self._committed)
@@ -114,57 +122,34 @@ class Lane:
             self.logic, self.partition, upstream=self._upstream, lineage=lineage,
             changelog=self._changelog.read(self.partition, start), base=base)
 
-    def _standing_by(self, lineage: Lineage) -> Base | None:
-        """What this process has followed while another one owned the partition."""
-        if self._standby is None or self._versions is not None:
-            return None
-        base = self._standby.release(self.partition, lineage)
-        if base is None or base.next_offset > self._changelog.end(self.partition):
-            return None
-        log.info("%s/%s: this worker stood by; the changelog is read from %d on", self.logic.name,
-                 self.partition, base.next_offset)
-        return base
-
-    def _snapshot_base(self, lineage: Lineage) -> Base | None:
-        snapshot = self._usable_snapshot(lineage)
-        try:
-            return None if snapshot is None else Base.begin(self.logic, lineage, snapshot)
-        except DamagedError as fault:
-            log.warning("%s/%s: the snapshot is damaged (%s); the whole changelog is read",
-                        self.logic.name, self.partition, fault)
-            return None
-
-    def _usable_snapshot(self, lineage: Lineage) -> Snapshot | None:
-        """The snapshot here, unless its checkpoint does not count or lies beyond the changelog."""
-        stored = self._snapshots.load(self.partition)
-        if stored is None:
-            return None
-        like = self.logic.make_slab()
-        found = snapshots.read(stored, layout=like.layout, width=like.width,
-                               ends=dict(lineage.ends), now_ms=self._clock.now_ms())
-        if found is None or found.next_offset > self._changelog.end(self.partition):
-            return None
-        return found
-
     def snapshot(self) -> None:
         """Save the rows as the changelog holds them, all at once: before somebody else takes over.
         Right after a checkpoint. Blocks."""
         self._give_up_saving()
-        while not self._save_some():
+        if self._broken:
+            return
+        while not self._save_some(self._mark.number):
             if self._saving is None:
                 return
         self._saved().finish()
 
-    def _save_some(self) -> bool:
-        """Take rows for a snapshot, a new one if none is begun; True when it has all of them."""
+    def _save_some(self, number: int) -> bool:
+        """Take rows for a snapshot, a new one if none is begun; True when it has all of them.
+
+        Of checkpoint `number`: committed, or just cut, so that no batch has changed them since."""
         slab = self.state.slab
-        if self._changelog_end < 0 or self._dirty or self._broken or slab.dirty:
+        if self._changelog_end < 0 or self._dirty or self._is_lost or slab.dirty:
             return False
         if self._saving is None:
             self._saving = Saving(self._snapshots.begin(self.partition), slab, self.versions,
                                   self._mark.encode(), next_offset=self._changelog_end,
                                   written_ms=self._marked_ms)
-        return self._saving.go_on(slab, self._mark.number)
+        return self._saving.go_on(slab, number)
+
+    def _due_snapshot(self, number: int) -> Saving | None:
+        """Some rows more, if one is due; it, when it has all and is to be finished."""
+        due = self._clock.now_ms() >= self._snapshot_due_ms
+        return self._saved() if due and self._save_some(number) else None
 
     def _saved(self) -> Saving:
         """What was begun and is to be finished; the next one is due in a while."""
@@ -187,7 +172,7 @@ class Lane:
                     if not await self._walk(batch):
                         return      # gone back to the checkpoint; the records will come again
                     if is_culprit:      # behind us for good: the next one need not find it again
-                        await self._checkpoint()
+                        await self._complete(await self._next_cut())
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -198,7 +183,7 @@ class Lane:
                 "its next owner goes on from the last checkpoint")
         self._broken = True
         yield
-        self._broken = False
+        self._broken = self._is_lost
 
     def _fresh(self, records: Sequence[Record]) -> Sequence[Record]:
         """What is to be done of them; mostly all."""
@@ -261,6 +246,8 @@ class Lane:
         return True
 
     async def _go_back(self, batch: Sequence[Record], bug: Exception) -> None:
+        async with self._under_way:      # it decides where the lane goes back to
+            self._refuse_if_lost()
         if len(batch) == 1:
             self._poison[_first(batch)] = f"{type(bug).__name__}: {bug}"
         else:
@@ -286,8 +273,7 @@ class Lane:
             now_ms = self._clock.now_ms()
             out = Out(self.logic.name, now_ms)
             self.logic.idle(self.state, out, idle_ms=now_ms - self._quiet_since_ms)
-            if out.emissions:
-                self._send(out.emissions)
+            self._send(out.emissions)
 
     def _is_caught_up(self) -> bool:
         for topic in self.logic.topics:
@@ -297,59 +283,95 @@ class Lane:
         return True
 
     async def checkpoint(self) -> None:
-        """Make rows and offsets durable together; see `checkpoints` for the order.
+        """Make rows and offsets durable together; see `checkpoints` for the order. Batches are
+        taken meanwhile.
 
         Raises when the broker fails or ownership was lost: the lane must then be dropped.
         """
-        saved = None
+        cut = None
         async with self.lock:
             if self._dirty:
                 with self._whole():
-                    await self._checkpoint()
-            if self._clock.now_ms() >= self._snapshot_due_ms:
-                saved = self._saved() if self._save_some() else None
-        if saved is not None:
-            await self._aside(saved.finish)      # the partition's work goes on meanwhile
+                    cut = await self._next_cut()
+            else:
+                async with self._under_way:
+                    self._refuse_if_lost()
+                    saved = None if self._broken else self._due_snapshot(self._mark.number)
+        if cut is not None:
+            await self._complete(cut)
+        elif saved is not None:
+            await self._aside(saved.finish)
 
-    async def _checkpoint(self) -> None:
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Within, no batch is being taken and no checkpoint is under way."""
+        async with self.lock, self._under_way:
+            yield
+
+    async def _next_cut(self) -> Cut:
+        """Cut once the checkpoint before is committed; `_complete` must follow."""
+        await self._under_way.acquire()
+        try:
+            self._refuse_if_lost()
+            return self._cut_now()
+        except BaseException:
+            self._is_lost = True
+            self._under_way.release()
+            raise
+
+    def _cut_now(self) -> Cut:
         out = Out(self.logic.name, self._clock.now_ms())
         self.logic.before_checkpoint(self.state, out)
         self._send(out.emissions)
+        mark = Mark.of(self._mark.number + 1, self.state)
+        rows = rows_of(self.state.slab, self.versions, mark, self._changelog_topic, self.partition)
+        emitted = self._barrier
+        self._barrier, self._dirty = self._outbox.barrier(), False
+        saved = self._due_snapshot(mark.number)
+        self.state.slab.make_room()
+        return Cut(mark, out.now_ms, dict(self.positions), emitted, rows, saved)
+
+    async def _complete(self, cut: Cut) -> None:
+        """Send, wait, commit. What is left in the middle is never gone on from."""
+        try:
+            await self._make_durable(cut)
+        except BaseException:
+            self._is_lost = self._broken = True
+            self._give_up_saving()
+            if cut.saved is not None:
+                cut.saved.abandon()
+            raise
+        finally:
+            self._under_way.release()
+        if cut.saved is not None:
+            await self._aside(cut.saved.finish)
+
+    async def _make_durable(self, cut: Cut) -> None:
         with self.spent.on("acknowledgements"):
-            await self._aside(self._outbox.wait, self._barrier)
-        mark, marked_ms = Mark.of(self._mark.number + 1, self.state), self._clock.now_ms()
+            await self._aside(self._outbox.wait, cut.emitted)
         barrier = self._outbox.barrier()
-        self._outbox.send(self._rows(mark), barrier)
+        for start in range(0, len(cut.rows), ROWS_AT_ONCE):
+            self._outbox.send(cut.rows[start:start + ROWS_AT_ONCE], barrier)
+            await asyncio.sleep(0)
         with self.spent.on("acknowledgements"):
             await self._aside(self._outbox.wait, barrier)
-        lineage = self.versions.next(mark.number)
+        lineage = self.versions.next(cut.mark.number)
         with self.spent.on("commits"):
-            await self._aside(self._source.commit, self.positions, lineage.metadata())
+            await self._aside(self._source.commit, cut.positions, lineage.metadata())
+        self._committed_now(cut, barrier, lineage)
+
+    def _committed_now(self, cut: Cut, barrier: BarrierPort, lineage: Lineage) -> None:
+        """The commit was taken. Nothing that a walk reads or changes is touched."""
         self.versions.settle(lineage)
-        self._mark, self._marked_ms = mark, marked_ms
+        self._mark, self._marked_ms = cut.mark, cut.marked_ms
         self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
-        self._committed = dict(self.positions)
-        self._barrier = self._outbox.barrier()
-        self._dirty = False
-        self.state.slab.make_room()
+        self._committed = cut.positions
 
-    def _rows(self, mark: Mark) -> Iterator[Emission]:
-        """Dirty rows and the mark, as versions. A None value is a tombstone.
-
-        Some at a time: their bytes are given away while they are still in the processor's cache,
-        and their memory is used again for the next.
-        """
-        slab = self.state.slab
-        due = slab.take_dirty()
-        moving = set(self.versions.take_moving()).difference(due, [MARK_KEY])
-        keys = [*due, *sorted(moving)]
-        some = (keys[at:at + _ROWS_AT_ONCE] for at in range(0, len(keys), _ROWS_AT_ONCE))
-        stamp = stamp_of(mark.number)
-        parts = chain(((each, slab.encode_all(each, stamp)) for each in some),
-                      [([MARK_KEY], [stamp + mark.encode()])])
-        topic, partition = self._changelog_topic, self.partition
-        return (Emission(topic, key, value, partition)
-                for key, value in self.versions.writing(mark.number, parts))
+    def _refuse_if_lost(self) -> None:
+        if self._is_lost:
+            raise UnreachableError(
+                f"{self.logic.name}/{self.partition}: the checkpoint before did not end well",
+                "its next owner goes on from the last one that was committed")
 
 
 def _first(batch: Sequence[Record]) -> tuple[str, int]:

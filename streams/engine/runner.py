@@ -21,6 +21,7 @@ Shares = Mapping[int, Sequence[Record]]       # partition -> its records, in ord
 _LANE_BATCHES_MAX = 2
 _IDLE_EVERY_S = 0.5
 _TELL_EVERY_S = 60.0
+_GOLDEN = 0.618034      # its multiples lie far apart within 1, however many there are
 
 
 class Runner:
@@ -64,7 +65,7 @@ class Runner:
         for partition in partitions:
             lane = self.lanes.pop(partition, None)
             if lane is not None:
-                async with lane.lock:      # never in the middle of a checkpoint
+                async with lane.at_rest():      # never in the middle of a checkpoint
                     await self._cancel(partition)
                 await self._last_checkpoint(lane)
 
@@ -108,15 +109,23 @@ class Runner:
                 queue.task_done()
 
     async def _tend(self, lane: Lane) -> None:
-        """Checkpoint once an interval; let the stage know when its partition is quiet."""
+        """Checkpoint once an interval; let the stage know when its partition is quiet.
+
+        Lanes that begin together would send their rows all at once, and every batch would wait for
+        all of them: so each has its own place in the interval, and keeps it.
+        """
         loop = asyncio.get_running_loop()
-        flush_at = loop.time() + self._flush_s
+        flush_at = loop.time() + self._flush_s * (1 + lane.partition * _GOLDEN % 1) / 2
+        idle_at = loop.time() + min(_IDLE_EVERY_S, self._flush_s)
         while True:
-            await asyncio.sleep(min(_IDLE_EVERY_S, self._flush_s))
-            await lane.idle()
+            await asyncio.sleep(max(min(idle_at, flush_at) - loop.time(), 0))
+            if loop.time() >= idle_at:
+                await lane.idle()
+                idle_at = loop.time() + min(_IDLE_EVERY_S, self._flush_s)
             if loop.time() >= flush_at:
                 await lane.checkpoint()
-                flush_at = loop.time() + self._flush_s
+                while flush_at <= loop.time():
+                    flush_at += self._flush_s
             self._tell(lane.logic.name, loop.time())
 
     def _tell(self, stage: str, now_s: float) -> None:

@@ -1,7 +1,8 @@
 """Where the wall time of lanes goes: for whoever asks why a stage is slow.
 
 Lanes of one process overlap: while one waits for the broker, another walks. So the shares are of
-one lane's time, not of a core's.
+one lane's time, not of a core's. A lane walks on while its checkpoint is under way: its waits for
+acknowledgements and commits are not times in which no batch was taken.
 """
 
 from __future__ import annotations

@@ -15,17 +15,17 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
-from types import coroutine
 from typing import Any
 
 import sim_choose
 import sim_cold
 import sim_stage
 from sim_broker import Broker, Changelog, Clock, Crash, Producer, Snapshots, Source
+from sim_turns import Turns, pause
 
 from streams.engine import checkpoints, saving, snapshots, versions
 from streams.engine.lane import Lane
@@ -43,12 +43,6 @@ class DifferenceError(AssertionError):
     """The engine's answer is not the twin's."""
 
 
-@coroutine
-def pause() -> Generator[None, None, None]:
-    """The process may be stopped here for any time, and others act."""
-    yield
-
-
 class Process:
     """A worker that owns the partition, believes it does, or is dead."""
 
@@ -56,7 +50,7 @@ class Process:
         self.world, self.fuse, self.count = world, fuse, 0
         self.generation = world.broker.generation = world.broker.generation + 1
         self.running, self.over = False, False
-        self.caught_up = False
+        self.caught_up = self._has_failed = False
         broker, changelog = world.broker, world.changelog
         self.outbox = Producer(broker, self.effect, trouble)
         self.source = Source(broker, world.logic.topics, self.generation, self.effect)
@@ -66,7 +60,9 @@ class Process:
             snapshots=Snapshots(broker, world.dice.choice(MACHINES), self.effect),
             clock=Clock(broker), aside=self._aside,
             standby=world if world.dice.random() < 0.5 else None)
+        self.lane.lock, self.lane._under_way = Turns(), Turns()     # type: ignore[assignment]
         self._life: Coroutine[Any, Any, None] = self._live()
+        self._beside: Coroutine[Any, Any, None] | None = None      # a checkpoint, as batches go on
 
     def effect(self) -> None:
         """Something is about to happen outside: the world may end first, or others may act."""
@@ -87,7 +83,10 @@ class Process:
         """Run on to the next place where the process may be stopped."""
         self.running = True
         try:
-            self._life.send(None)
+            if self._beside is not None and self.world.dice.random() < 0.4:
+                self._step_beside(self._beside)
+            else:
+                self._life.send(None)
         except (StopIteration, Crash):
             self.over = True
         finally:
@@ -95,13 +94,23 @@ class Process:
         if self.over:
             self.end()
 
+    def _step_beside(self, checkpoint: Coroutine[Any, Any, None]) -> None:
+        try:
+            checkpoint.send(None)
+        except StopIteration:
+            self._beside = None
+        except UnreachableError:
+            self._beside, self._has_failed = None, True
+
     def kill(self) -> None:
         self.world.happened["crashes"] += 1
         self.end()
 
     def end(self) -> None:
         self.over = True
-        self._life.close()
+        for each in (self._life, self._beside):
+            if each is not None:
+                each.close()
         self.outbox.die()
 
     async def _live(self) -> None:
@@ -124,23 +133,33 @@ class Process:
                 progress = progress or bool(batch)
                 await self._take(batch)
                 await pause()
-            if not progress or dice.random() < 0.4:
+            if self._has_failed:
+                raise UnreachableError("a checkpoint failed")
+            if self._beside is None and dice.random() < 0.3:
+                self._beside = lane.checkpoint()
+            elif not progress or dice.random() < 0.4:
                 await lane.checkpoint()
             if not progress or dice.random() < 0.05:
-                self.caught_up = not progress
-                await self._leave()
+                self.caught_up = await self._leave() and not progress
                 return
 
     async def _take(self, batch: list[Record]) -> None:
+        self.world.happened["batches beside a checkpoint"] += bool(
+            batch and self.lane._under_way.locked())
         await self.lane.process(batch)
 
-    async def _leave(self) -> None:
-        """As the runner lets a partition go: a last checkpoint, a snapshot."""
+    async def _leave(self) -> bool:
+        """As the runner lets a partition go: a last checkpoint, a snapshot. True when it could."""
         try:
+            async with self.lane.at_rest():
+                if self._beside is not None:
+                    self._beside.close()
+                    self._beside = None
             await self.lane.checkpoint()
             self.lane.snapshot()
         except UnreachableError:
-            return
+            return False
+        return True
 
 
 class World:

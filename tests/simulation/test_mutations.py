@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sim_stage import Tally
 
 from streams.engine import rows, versions
 from streams.engine.checkpoints import Mark
+from streams.engine.cuts import Cut
 from streams.engine.lane import Lane
 from streams.engine.records import Emission, Out, Record
 from streams.engine.saving import Saving
@@ -44,59 +46,65 @@ def quiet() -> Any:
 
 
 class Ordered(Lane):
-    """The checkpoint of a lane, step by step, to be put into another order."""
+    """The effects of a checkpoint, to be put into another order."""
 
-    def cut(self) -> tuple[Mark, Any, Lineage]:
-        self._send(self._closing())
-        self._cut_ms = self._clock.now_ms()      # a snapshot is as old as its mark, not younger
-        mark, barrier = Mark.of(self._mark.number + 1, self.state), self._outbox.barrier()
-        return mark, barrier, self.versions.next(mark.number)
+    async def rows_of(self, cut: Cut) -> Any:
+        barrier = self._outbox.barrier()
+        self._outbox.send(cut.rows, barrier)
+        return barrier
 
-    def _closing(self) -> list[Emission]:
-        out = Out(self.logic.name, self._clock.now_ms())
-        self.logic.before_checkpoint(self.state, out)
-        return out.emissions
+    async def acknowledged(self, barrier: Any) -> None:
+        await self._aside(self._outbox.wait, barrier)
 
-    def done(self, mark: Mark, barrier: Any, lineage: Lineage) -> None:
-        self.versions.settle(lineage)
-        self._mark, self._marked_ms = mark, self._cut_ms
-        self._changelog_end = barrier.end_of(self._changelog_topic, self.partition)
-        self._committed, self._dirty = dict(self.positions), False
-        self._barrier = self._outbox.barrier()
+    async def commit(self, cut: Cut) -> Lineage:
+        lineage = self.versions.next(cut.mark.number)
+        await self._aside(self._source.commit, cut.positions, lineage.metadata())
+        return lineage
 
 
 class InOrder(Ordered):
     """The right order, in these words: what shows that the wrong ones fail for being wrong."""
 
-    async def _checkpoint(self) -> None:
-        mark, barrier, lineage = self.cut()
-        await self._aside(self._outbox.wait, self._barrier)
-        self._outbox.send(self._rows(mark), barrier)
-        await self._aside(self._outbox.wait, barrier)
-        await self._aside(self._source.commit, self.positions, lineage.metadata())
-        self.done(mark, barrier, lineage)
+    async def _make_durable(self, cut: Cut) -> None:
+        await self.acknowledged(cut.emitted)
+        barrier = await self.rows_of(cut)
+        await self.acknowledged(barrier)
+        self._committed_now(cut, barrier, await self.commit(cut))
 
 
 class CommitBeforeRows(Ordered):
-    async def _checkpoint(self) -> None:
-        mark, barrier, lineage = self.cut()
-        await self._aside(self._outbox.wait, self._barrier)
-        self._outbox.send(self._rows(mark), barrier)
-        await self._aside(self._source.commit, self.positions, lineage.metadata())
-        await self._aside(self._outbox.wait, barrier)
-        self.done(mark, barrier, lineage)
+    async def _make_durable(self, cut: Cut) -> None:
+        await self.acknowledged(cut.emitted)
+        barrier = await self.rows_of(cut)
+        lineage = await self.commit(cut)
+        await self.acknowledged(barrier)
+        self._committed_now(cut, barrier, lineage)
 
 
 class CommitBeforeEmissions(Ordered):
     """Past what is still in flight to the next stage."""
 
-    async def _checkpoint(self) -> None:
-        mark, barrier, lineage = self.cut()
-        self._outbox.send(self._rows(mark), barrier)
-        await self._aside(self._outbox.wait, barrier)
-        await self._aside(self._source.commit, self.positions, lineage.metadata())
-        await self._aside(self._outbox.wait, self._barrier)
-        self.done(mark, barrier, lineage)
+    async def _make_durable(self, cut: Cut) -> None:
+        barrier = await self.rows_of(cut)
+        await self.acknowledged(barrier)
+        lineage = await self.commit(cut)
+        await self.acknowledged(cut.emitted)
+        self._committed_now(cut, barrier, lineage)
+
+
+class CleanByTheCutBefore(Lane):
+    """Rows that changed while a checkpoint was under way are taken for written when it is done."""
+
+    def _committed_now(self, cut: Cut, barrier: Any, lineage: Lineage) -> None:
+        super()._committed_now(cut, barrier, lineage)
+        self.state.slab.take_dirty()
+
+
+class OffsetsOfTheCommit(Lane):
+    """The offsets as they are when the commit is made: batches behind the cut are in them."""
+
+    async def _make_durable(self, cut: Cut) -> None:
+        await super()._make_durable(replace(cut, positions=self.positions))
 
 
 class CommitPastInFlight(Lane):
@@ -117,14 +125,14 @@ class EmissionsLast(Ordered):
     def _send(self, emissions: Sequence[Emission]) -> None:
         self.__dict__.setdefault("late", []).extend(emissions)
 
-    async def _checkpoint(self) -> None:
-        mark, barrier, lineage = self.cut()
-        self._outbox.send(self._rows(mark), barrier)
-        await self._aside(self._outbox.wait, barrier)
-        await self._aside(self._source.commit, self.positions, lineage.metadata())
-        super()._send(self.__dict__.pop("late", []))
-        await self._aside(self._outbox.wait, self._barrier)
-        self.done(mark, barrier, lineage)
+    async def _make_durable(self, cut: Cut) -> None:
+        late = self.__dict__.pop("late", [])
+        barrier = await self.rows_of(cut)
+        await self.acknowledged(barrier)
+        lineage = await self.commit(cut)
+        self._outbox.send(late, cut.emitted)
+        await self.acknowledged(cut.emitted)
+        self._committed_now(cut, barrier, lineage)
 
 
 class Unbreakable(Lane):
@@ -136,6 +144,13 @@ class Unbreakable(Lane):
 
     @_broken.setter
     def _broken(self, value: bool) -> None: ...
+
+    @property
+    def _is_lost(self) -> bool:
+        return False
+
+    @_is_lost.setter
+    def _is_lost(self, value: bool) -> None: ...
 
 
 class WallClock(Tally):
@@ -150,6 +165,11 @@ def test_the_right_order_is_not_caught() -> None:
 @pytest.mark.parametrize("lane_type", [CommitBeforeRows, CommitBeforeEmissions,
                                        CommitPastInFlight, EmissionsLast, Unbreakable])
 def test_effects_in_the_wrong_order_are_caught(lane_type: type[Lane]) -> None:
+    assert is_caught(lane_type=lane_type)
+
+
+@pytest.mark.parametrize("lane_type", [CleanByTheCutBefore, OffsetsOfTheCommit])
+def test_what_happens_behind_a_cut_and_is_counted_to_it_is_caught(lane_type: type[Lane]) -> None:
     assert is_caught(lane_type=lane_type)
 
 

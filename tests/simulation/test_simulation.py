@@ -29,6 +29,7 @@ def test_whatever_befalls_the_workers_the_answers_are_those_of_the_twin(start: i
         except Exception as fault:
             raise AssertionError(f"seed {seed}; replay: make sim SEED={seed}") from fault
     assert happened["crashes"] > 400 and happened["zombies"] > 400 and happened["given up"] > 100
+    assert happened["batches beside a checkpoint"] > 100
 
 
 @pytest.mark.parametrize("seed", range(8))
