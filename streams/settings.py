@@ -45,8 +45,9 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, le=256, description="Partitions of every keyed topic. One "
                             "number for all, because stages join by partition; fixed at creation.")
 
-    definitions: Path | None = Field(None, description="Folder with features.yml and segments.yml "
-                                     "of your own; empty means the shipped ones.")
+    definitions: Path | None = Field(None, description="Folder with features.yml, segments.yml or "
+                                     "Python files of your own; empty means the shipped "
+                                     "ones.")
 
     clickhouse: str = Field("", description="DSN of a ClickHouse server, clickhouse://user:password"
                             "@host:8123/kairos; empty means the embedded engine.")
