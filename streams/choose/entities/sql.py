@@ -10,14 +10,21 @@ from __future__ import annotations
 from typing import Final
 
 from streams.choose.entities.spec import CATEGORY, ITEM, EntitySpec
-from streams.choose.entities.tally import NAME_CHARS_MAX, NAMES_MAX
+from streams.choose.entities.tally import AMOUNT_MAX, NAME_CHARS_MAX, NAMES_MAX
 from streams.choose.features.layout import SCALE
 from streams.choose.features.sql import literal
 
+
+def _whole(amount: str) -> str:
+    """Rounded, and no larger than what an event may say of itself."""
+    most = f"toFloat64({AMOUNT_MAX})"
+    return f"toInt64(roundBankers(least(greatest({amount}, -{most}), {most})))"
+
+
+_UNITS: Final = str(SCALE["quantity"])
 _AMOUNTS: Final = "value_micros, thousandths"
 _OF_LINES: Final = (
-    "arrayMap(line -> (line.1, toInt64(roundBankers(line.2)), "
-    f"toInt64(roundBankers(line.3 * {SCALE['quantity']}))), "
+    f"arrayMap(line -> (line.1, {_whole('line.2')}, {_whole('line.3 * ' + _UNITS)}), "
     "arraySlice(arraySort(line -> (-line.2, line.1), arrayMap(item -> (item, "
     "arraySum(line -> if(line.1 = item, line.2 * line.3, 0), order_lines), "
     "arraySum(line -> if(line.1 = item, line.2, 0), order_lines)), "
