@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,7 +15,7 @@ from streams.choose import backfill
 from streams.choose.features.migrating import Written
 from streams.choose.program import Program
 from streams.choose.tables import LAYOUT_PREFIX
-from streams.engine.versions import split
+from streams.engine.versions import Entry, split
 from streams.kernel.errors import StateError
 from streams.settings import Settings
 
@@ -35,17 +35,34 @@ class Filled:
     since_ms: int
 
 
-def layouts_of(settings: Settings, program: Program) -> dict[int, Written]:
-    """The layout in force, by partition.
+def entries_of(settings: Settings) -> dict[int, list[Entry]]:
+    """What the changelogs hold of layouts, by partition. Raises UnreachableError."""
+    return {partition: [(stored, value)
+                        for stored, value in read_whole(settings, STAGE.keeps, partition)
+                        if split(stored)[1].startswith(LAYOUT_PREFIX)]
+            for partition in range(settings.partitions)}
+
+
+def not_filled(settings: Settings, program: Program,
+               entries: Mapping[int, Sequence[Entry]]) -> dict[str, list[str]]:
+    """See `backfill.not_filled`, over all partitions; entities by their names."""
+    found: dict[str, set[str]] = {}
+    for partition, own in entries.items():
+        told = backfill.not_filled(program, lineage_of(settings, partition), own)
+        for kind, features in told.items():
+            found.setdefault(kind, set()).update(features)
+    return {kind: sorted(features) for kind, features in sorted(found.items())}
+
+
+def layouts_of(settings: Settings, program: Program,
+               entries: Mapping[int, Sequence[Entry]] | None = None) -> dict[int, Written]:
+    """The layout in force, by partition. `entries`: what `entries_of` gives, read unless given.
 
     Raises StateError where the owner of a partition has other definitions than `program`.
     """
     found: dict[int, Written] = {}
-    for partition in range(settings.partitions):
-        entries = [(stored, value)
-                   for stored, value in read_whole(settings, STAGE.keeps, partition)
-                   if split(stored)[1].startswith(LAYOUT_PREFIX)]
-        layout = backfill.written(lineage_of(settings, partition), entries)
+    for partition, own in (entries or entries_of(settings)).items():
+        layout = backfill.written(lineage_of(settings, partition), own)
         if layout is None:      # nothing was ever counted here
             continue
         if layout.description != program.people.description:

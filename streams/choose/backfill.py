@@ -27,7 +27,16 @@ import numpy as np
 from schemas import contract
 from streams.choose import handing
 from streams.choose.backing import Backing
-from streams.choose.features.layout import HEADER_WORDS, R_A, R_B, R_C, R_HOW, R_TIMES, READ_RATIO
+from streams.choose.features.layout import (
+    HEADER_WORDS,
+    R_A,
+    R_B,
+    R_C,
+    R_HOW,
+    R_TIMES,
+    READ_RATIO,
+    Layout,
+)
 from streams.choose.features.migrating import Written
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import GroupSlots, Program
@@ -45,6 +54,7 @@ from streams.kernel.ids import partition_of
 from streams.kernel.side_inputs import SideInputs
 
 OF_PEOPLE: Final = LAYOUT_PREFIX + b"P"
+OF_GROUPS, OF_THINGS = LAYOUT_PREFIX + b"G", LAYOUT_PREFIX + b"E"
 _HANDOVER, _BACKFILL = contract("handover"), contract("backfill")
 _SEQUENCE_BITS = 30
 _LAST = (1 << 64) - 1            # origin of the last word: behind everybody
@@ -64,13 +74,34 @@ def written(lineage: Lineage, entries: Iterable[Entry]) -> Written | None:
 
     entries   of the changelog, in order, at least those of layouts
     """
-    found: dict[bytes, Written] = {}
+    return _newest(lineage, entries, OF_PEOPLE)
+
+
+def _newest(lineage: Lineage, entries: Iterable[Entry], prefix: bytes) -> Written | None:
     if lineage.is_first:
         return None
-    for key, value in Versions(lineage).read(entries):
-        if key.startswith(OF_PEOPLE) and value is not None:
-            found[key] = Written.decode(value)
+    found = {key: Written.decode(value) for key, value in Versions(lineage).read(entries)
+             if key.startswith(prefix) and value is not None}
     return max(found.values(), key=lambda each: each.number, default=None)
+
+
+def not_filled(program: Program, lineage: Lineage, entries: Sequence[Entry],
+               ) -> dict[str, set[str]]:
+    """{groups or the entity: features} of a partition that have not counted from the beginning, and
+    that nobody fills: rows of groups and of things are no person's, so no record that an owner
+    merges into a row is for them."""
+    kinds = {"groups": (OF_GROUPS, program.groups), **{
+        spec.name: (OF_THINGS + spec.name.encode() + b"\x1f", spec.layout)
+        for spec in program.entities}}
+    found: dict[str, set[str]] = {}
+    for kind, (prefix, layout) in kinds.items():
+        written = _newest(lineage, entries, prefix)
+        new = {cell for cell, since in written.since.items() if since} if written else set()
+        lacking = {name for name, cells in _cells(layout).items() if cells & new
+                   and not name.startswith("_")}
+        if lacking:
+            found[kind] = lacking
+    return found
 
 
 def gaps_of(layouts: Mapping[int, Written]) -> list[Gap]:
@@ -87,9 +118,13 @@ def gaps_of(layouts: Mapping[int, Written]) -> list[Gap]:
 
 def cells_of(program: Program) -> dict[str, frozenset[str]]:
     """The cells of people's rows that each declared feature is read from; ratios aside."""
-    at_of = {cell.at: signature for signature, cell in program.people.cells.items()}
+    return _cells(program.people)
+
+
+def _cells(layout: Layout) -> dict[str, frozenset[str]]:
+    at_of = {cell.at: signature for signature, cell in layout.cells.items()}
     return {spec.name: frozenset(at_of[reads[column]] for column in (R_A, R_B, R_C, R_TIMES))
-            for spec, reads in zip(program.people.specs, program.people.reads.tolist(), strict=True)
+            for spec, reads in zip(layout.specs, layout.reads.tolist(), strict=True)
             if reads[R_HOW] != READ_RATIO}
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import orjson
 import pytest
 import sim_changing
 from broker_model import Broker, drive
@@ -13,9 +14,12 @@ from test_choose_crash import START, event, watermark
 
 from schemas import contract
 from streams import pipeline
-from streams.choose.backfill import OF_PEOPLE, Gap, Past, gaps_of, written
+from streams.choose.backfill import OF_PEOPLE, Gap, Past, gaps_of, not_filled, written
+from streams.choose.definitions import load
+from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.layout import FIRST, LAST, Layout
 from streams.choose.features.migrating import Written
+from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import Program
 from streams.choose.tables import Tables, tables_of
 from streams.engine import checkpoints
@@ -201,3 +205,29 @@ def test_what_is_of_another_kind_in_the_changelog_is_no_layout() -> None:
                       if OF_PEOPLE not in key]
     lineage = checkpoints.newest([broker.offsets[pipeline.ADMITTED, 0][1]])
     assert written(lineage, changelog) is None
+
+
+def test_features_of_groups_and_things_are_named_as_not_filled() -> None:
+    """An item's are new with the item: the log is older than its rows, and they say so."""
+    item = EntitySpec("item", 100, 100, (FeatureSpec("item_ever", "purchase", "lifetime"),))
+    later = Program(NEW.people.specs, load().segments, entities=(item,))
+    broker, told = Broker(partitions=1), story(1)
+    append(broker, told[:90])
+    settle(broker, [OLD])
+    assert named(broker, OLD) == {}
+    append(broker, told[90:])
+    settle(broker, [later])
+    found = named(broker, later)
+    assert found["item"] == {"item_ever"}
+    new = {spec.name for spec in NEW.people.specs} - {spec.name for spec in OLD.people.specs}
+    assert found["groups"] and found["groups"] <= new
+    shares = [contract(pipeline.SEGMENT_ROLLS).decode(value or b"")
+              for _, value in broker.logs[pipeline.SEGMENT_ROLLS, 0]]
+    said = [orjson.loads(share["values_json"]) for share in shares if share["entity"] == "item"]
+    assert said and all("since_ms" in values["item_ever"] for values in said)
+    assert settle(broker, [later]) and named(broker, later) == found, "its next owner knows too"
+
+
+def named(broker: Broker, program: Program) -> dict[str, set[str]]:
+    lineage = checkpoints.newest([broker.offsets[pipeline.ADMITTED, 0][1]])
+    return not_filled(program, lineage, broker.logs["choose-changelog", 0])
