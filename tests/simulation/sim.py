@@ -23,6 +23,7 @@ from typing import Any
 
 import sim_choose
 import sim_cold
+import sim_groups
 import sim_stage
 from sim_broker import Broker, Changelog, Clock, Crash, Producer, Snapshots, Source
 from sim_turns import Turns, pause
@@ -346,10 +347,12 @@ def run(seed: int, **options: Any) -> Counter[str]:
 
 def play(seed: int, choose_every: int, *, talk: bool = False) -> Counter[str]:
     """The world of this seed: a plain stage's, or the choose stage's, by turns as it is shipped,
-    with definitions that change, and with next to no memory."""
+    with definitions that change, with next to no memory, and over several partitions."""
     if not choose_every or seed % choose_every != choose_every - 1:
         return run(seed, talk=talk)
-    kind = seed // choose_every % 3
+    kind = seed // choose_every % 4
+    if kind == 3:
+        return sim_groups.run(seed)
     if kind != 1:
         return run(seed, stage=sim_cold if kind else sim_choose, talk=talk)
     import sim_changing  # it is made of the worlds above
