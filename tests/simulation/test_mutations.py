@@ -7,7 +7,7 @@ stage, in the producer's options.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,6 @@ import sim_cold
 from sim_stage import Tally
 
 from streams.engine import rows, versions
-from streams.engine.checkpoints import Mark
 from streams.engine.cuts import Cut
 from streams.engine.lane import Lane
 from streams.engine.records import Emission, Out, Record
@@ -26,6 +25,7 @@ from streams.engine.versions import Entry, Lineage, Versions
 from streams.kernel.errors import KairosError
 
 SEEDS = 1_500
+Part = tuple[Sequence[bytes], Sequence[bytes | None]]
 
 
 def is_caught(**options: Any) -> bool:
@@ -208,16 +208,18 @@ def test_overwriting_what_the_last_commit_needs_is_caught(monkeypatch: pytest.Mo
 
 def test_clearing_before_the_commit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A foreign version is cleared along with the row that replaces it."""
-    real = Versions.write
+    real = Versions.writing
 
-    def write(self: Versions, number: int, rows: Iterable[Entry]) -> list[Entry]:
-        due = list(rows)
-        olds = self._tags.find([key for key, _ in due])
-        mine = [versions.full(tag, key) for (key, _), tag in zip(due, olds, strict=True)
+    def writing(self: Versions, number: int, parts: Iterable[Part]) -> Iterator[Entry]:
+        due = list(parts)
+        keys = [key for given, _ in due for key in given]
+        olds = self._tags.find(keys)
+        mine = [versions.full(tag, key) for key, tag in zip(keys, olds, strict=True)
                 if tag and tag >> 1 != self.lineage.epoch]
-        return [*real(self, number, due), *((stored, None) for stored in mine)]
+        yield from real(self, number, due)
+        yield from ((stored, None) for stored in mine)
 
-    monkeypatch.setattr(Versions, "write", write)
+    monkeypatch.setattr(Versions, "writing", writing)
     assert is_caught()
 
 
@@ -258,10 +260,10 @@ def test_rows_that_stay_out_of_memory_are_caught(forgotten: str,
 def test_a_snapshot_with_rows_that_were_not_committed_is_caught(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are taken in the middle of a checkpoint, before the commit."""
-    real = Lane._rows
+    real = Lane._cut_now
 
-    def rows_and_snapshot(self: Lane, mark: Mark) -> list[Emission]:
-        entries, slab = real(self, mark), self.state.slab
+    def cut_and_snapshot(self: Lane) -> Cut:
+        cut, slab = real(self), self.state.slab
         if self._changelog_end >= 0:
             saving = Saving(self._snapshots.begin(self.partition), slab, self.versions,
                             self._mark.encode(), next_offset=self._changelog_end,
@@ -269,7 +271,7 @@ def test_a_snapshot_with_rows_that_were_not_committed_is_caught(
             while not saving.go_on(slab, self._mark.number):
                 pass
             saving.finish()
-        return entries
+        return cut
 
-    monkeypatch.setattr(Lane, "_rows", rows_and_snapshot)
+    monkeypatch.setattr(Lane, "_cut_now", cut_and_snapshot)
     assert is_caught()
