@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import combinations, pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,34 @@ def test_matches_are_those_of_the_obvious_twin_in_any_order(
                                   for e in events])
     assert {(m.moment_ms, m.event_id) for m in world.moments} == twin
     assert len(world.moments) == len(twin)
+
+
+long_stories = st.lists(st.tuples(st.integers(0, 600).map(lambda n: 10 * n),
+                                  st.sampled_from("aabbccd")), max_size=20)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@law(150)
+@given(story=long_stories, seed=st.integers(0, 10**6))
+def test_somebody_of_whom_much_is_told_before_the_watermark_comes_loses_no_match(
+        name: str, story: list[tuple[int, str]], seed: int) -> None:
+    events = [event(n, kind, START + ms) for n, (ms, kind) in enumerate(story)]
+    world = World(playbook(trigger_of(SHAPES[name])))
+    with patch.object(sequence, "LATE_MS", LATE):
+        shuffled(world, events, random.Random(seed), LATE, START + DAY_MS, behind_ms=8000)
+    twin = obvious(SHAPES[name], [(e["event_ms"], e["event_id"], e["event_type"])
+                                  for e in events])
+    assert {(m.moment_ms, m.event_id) for m in world.moments} == twin
+    assert len(world.moments) == len(twin) and "r" not in world.kept.get("p", {})
+
+
+def test_a_history_that_is_weeks_ahead_of_the_watermark_has_all_its_moments() -> None:
+    steps = (Step("checkout_start"), Step("purchase", True))
+    world = World(playbook(trigger_of(steps, within_ms=20 * MINUTE_MS)))
+    for day in range(40):
+        world.tell(event(day, "checkout_start", START + day * DAY_MS))
+    found = world.reach(START + 50 * DAY_MS)
+    assert [m.event_id for m in found] == [f"e{day}" for day in range(40)]
 
 
 objects = st.lists(st.tuples(TIMES, st.sampled_from("aabbcc"),

@@ -129,14 +129,17 @@ class World:
 
 
 def shuffled(world: World, events: Sequence[dict[str, Any]], dice: random.Random,
-             lateness_ms: int, end_ms: int) -> list[Moment]:
+             lateness_ms: int, end_ms: int, behind_ms: int = 0) -> list[Moment]:
     """All moments when `events` come late by less than `lateness_ms`, with watermarks anywhere
-    that is allowed, and a last one at `end_ms`."""
+    that is allowed, and a last one at `end_ms`.
+
+    behind_ms   the watermark may be so much later, as one that waits for another partition
+    """
     arrivals = sorted((e["event_ms"] + dice.randrange(lateness_ms), e["event_id"], e)
                       for e in events)
     for arrival_ms, _, happened in arrivals:
         if dice.random() < 0.4:      # whatever is still to come happened after this
-            world.reach(arrival_ms - lateness_ms)
+            world.reach(arrival_ms - lateness_ms - dice.randrange(behind_ms + 1))
         world.tell(happened)
     world.reach(end_ms)
     return world.moments

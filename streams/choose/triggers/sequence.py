@@ -2,7 +2,8 @@
 
 In       events of the types that the steps name
 Keeps    e: {object: [[ms, id, type, items]]}, these events until they are used up or too old;
-         c: up to when events were cut off because there were too many
+         r: [[due_ms, object, events]], matches that newer events have made certain before the
+         watermark said so; c: up to when events were cut off because there were too many
 Time     decided by the watermark, on events in the order in which they happened: how they arrived
          cannot matter. A step that closes with `not` is decided when the window is over
 
@@ -27,6 +28,7 @@ from streams.playbooks.model import Playbook, Trigger
 
 EVENTS_MAX = 32          # per object
 LATE_MS = DAY_MS         # how much later than the newest event an older one is still waited for
+RIPE_MAX = 64            # certain matches that wait for the watermark
 
 # An event as it is kept: [event_ms, event_id, event_type, [items]].
 Heard = list[Any]
@@ -77,13 +79,15 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
 
 def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, appended_ms: int,
                  reached_ms: int) -> list[Moment]:
-    trigger, found = playbook.trigger, []
-    for object_id in sorted(own.get("e", {})):
-        while (match := _of_object(own, trigger, object_id)) and match.due_ms <= watermark_ms:
-            found.append(_moment(playbook, object_id, match, appended_ms))
-            _cut(own, object_id, _key(match.events[-1]))
+    trigger = playbook.trigger
+    _settle(own, trigger, watermark_ms)
+    ripe = own.pop("r", [])
+    if later := [each for each in ripe if each[0] > watermark_ms]:
+        own["r"] = later
     _forget(own, watermark_ms - trigger.within_ms)
     _arm(own, trigger)
+    found = [_moment(playbook, object_id, Match(due_ms, tuple(events)), appended_ms)
+             for due_ms, object_id, events in ripe if due_ms <= watermark_ms]
     return sorted(found, key=lambda m: (m.moment_ms, m.object_id))
 
 
@@ -146,6 +150,10 @@ def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Hear
     events.append(heard)
     events.sort(key=_key)
     newest_ms = max(each[-1][0] for each in objects.values())
+    # A log may tell weeks of somebody before the watermark moves: what is decided stays known.
+    if min(own.get("due", newest_ms), heard[0]) <= newest_ms - LATE_MS:
+        _settle(own, trigger, newest_ms - LATE_MS)
+    objects = own["e"]
     _forget(own, newest_ms - trigger.within_ms - LATE_MS)
     events = objects.get(object_id, [])
     if len(events) > EVENTS_MAX:
@@ -157,6 +165,16 @@ def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Hear
         oldest = min(filter(None, objects), key=lambda o: (_key(objects[o][-1]), o))
         own["c"] = max(own.get("c", 0), objects[oldest][-1][0])
         del objects[oldest]
+
+
+def _settle(own: dict[str, Any], trigger: Trigger, upto_ms: int) -> None:
+    """Use up the events of all matches that are certain by `upto_ms`."""
+    for object_id in sorted(own.get("e", {})):
+        while (match := _of_object(own, trigger, object_id)) and match.due_ms <= upto_ms:
+            own.setdefault("r", []).append([match.due_ms, object_id, list(match.events)])
+            _cut(own, object_id, _key(match.events[-1]))
+    if "r" in own:
+        own["r"] = sorted(own["r"], key=lambda each: each[:2])[-RIPE_MAX:]
 
 
 def _cut(own: dict[str, Any], object_id: str, upto: tuple[int, str]) -> None:
@@ -181,10 +199,11 @@ def _arm(own: dict[str, Any], trigger: Trigger) -> None:
     """Note when the first match, as far as it is known, will be certain."""
     matches = [match for object_id in own.get("e", {})
                if (match := _of_object(own, trigger, object_id))]
+    due = [match.due_ms for match in matches] + [each[0] for each in own.get("r", ())]
     own.pop("due", None)
-    if matches:
-        own["due"] = min(match.due_ms for match in matches)
-    if not own.get("e"):
+    if due:
+        own["due"] = min(due)
+    if not own.get("e") and "r" not in own:
         own.clear()
 
 
