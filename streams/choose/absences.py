@@ -358,6 +358,8 @@ def _nodes_of(held: Mapping[str, dict[str, Any]]) -> list[bytes] | None:
     """The nodes of a row, in their order; None when they do not fit."""
     nodes: list[tuple[tuple[int, int, int, int, bytes], bytes]] = []
     for name, own in held.items():
+        if "r" in own:
+            return None
         number = (int(name.removeprefix(_UNNAMED)) if name.startswith(_UNNAMED)
                   else signed_hash(name))
         for object_id, anchors in own.get("a", {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,3 +156,43 @@ def test_nobody_is_due_where_no_feature_says_how_often_they_do_it() -> None:
     for n in range(5):
         world.tell(event(n, "refund", START + n * DAY_MS))
     assert world.reach(START + 30 * DAY_MS) == []
+
+
+crowds = st.lists(st.tuples(st.integers(0, 900).map(lambda n: n * HOUR_MS // 2),
+                            st.sampled_from(["cart_add", "cart_add", "purchase"]),
+                            st.sampled_from(["", "x", "y", "z"])), min_size=20, max_size=90)
+
+
+@law(60)
+@given(story=crowds, seed=st.integers(0, 10**6))
+def test_somebody_of_whom_weeks_are_told_before_the_watermark_comes_loses_no_absence(
+        story: list[tuple[int, str, str]], seed: int) -> None:
+    events = events_of(story)
+    per_cart, of_anything = World(playbook(FORGOT)), World(playbook(replace(FORGOT, per="")))
+    for world in (per_cart, of_anything):
+        shuffled(world, events, random.Random(seed), LATE, START + 60 * DAY_MS,
+                 behind_ms=60 * DAY_MS)
+    assert {(m.moment_ms, m.object_id) for m in per_cart.moments} == obvious(events)
+    assert {m.moment_ms for m in of_anything.moments} == {
+        due_ms for due_ms, _ in obvious([{**e, "cart_id": "one"} for e in events])}
+
+
+def test_an_open_cart_is_not_forgotten_over_what_was_bought_weeks_later() -> None:
+    world = World(playbook(FORGOT))
+    world.tell(event(0, "cart_add", START, cart_id="x"))
+    for day in range(2, 40):
+        world.tell(event(day, "purchase", START + day * DAY_MS))
+    assert [m.moment_ms for m in world.reach(START + 60 * DAY_MS)] == [START + W]
+    assert "r" not in world.kept["p"]
+
+
+def test_what_waits_decided_ends_with_a_purchase_under_the_other_id() -> None:
+    mine: dict[str, Any] = {}
+    for day in range(2 * watches.ANCHORS_MAX):
+        watches.anchor(mine, object_id="x", event_ms=day * DAY_MS, within_ms=W,
+                       event_id=f"e{day}", items=())
+    assert [r[1] for r in mine["r"][:2]] == [0, DAY_MS]
+    theirs: dict[str, Any] = {}
+    watches.cancel(theirs, object_id="", event_ms=1)
+    watches.merge(mine, theirs)
+    assert len(watches.take_ripe(mine, 10**12)) == 2 * watches.ANCHORS_MAX - 1

@@ -151,8 +151,8 @@ def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Hear
     events.sort(key=_key)
     newest_ms = max(each[-1][0] for each in objects.values())
     # A log may tell weeks of somebody before the watermark moves: what is decided stays known.
-    if min(own.get("due", newest_ms), heard[0]) <= newest_ms - LATE_MS:
-        _settle(own, trigger, newest_ms - LATE_MS)
+    if min(own.get("due", newest_ms), heard[0]) < newest_ms - LATE_MS:
+        _settle(own, trigger, newest_ms - LATE_MS - 1)
     objects = own["e"]
     _forget(own, newest_ms - trigger.within_ms - LATE_MS)
     events = objects.get(object_id, [])
