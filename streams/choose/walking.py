@@ -284,12 +284,14 @@ class Walk:
         if not is_known and self._tables.tenant_of(slot) is not None:
             self._groups.count_people(tenant, 1)
         self._tables.care(person.encode(), cared, self._cared(slot))
+        # As of the watermark: what had lapsed before it lapsed for good, and wakes nobody again.
+        now_ms = max(self._state.watermarks.of(tenant), 0)
         before, after = kernel.regroup(self._program.person, self._people.views, slot,
-                                       self._program.moving, 0, self._hash_of(slot))
-        at_ms = int(self._people.views.i64[slot, NEWEST])
+                                       self._program.moving, now_ms, self._hash_of(slot))
+        at_ms = max(now_ms, int(self._people.views.i64[slot, NEWEST]))
         self._tell_changes(slot, person, at_ms, cause, int(before), int(after))
         self._keep(slot, self._people.tail(slot).get("w", {}))
-        self._arm(slot, tenant, after_ms=max(self._state.watermarks.of(tenant), 0))
+        self._arm(slot, tenant, after_ms=now_ms)
 
     def _take_watermark(self, record: Record, mark: dict[str, Any]) -> None:
         tenant, watermarks = mark["tenant"], self._state.watermarks

@@ -146,6 +146,22 @@ def test_the_visitor_leaves_their_segments_and_the_person_enters_them() -> None:
     assert lane.state.notes["sizes"]["t"] == {"browser": 1, "new": 1}
 
 
+def test_what_had_lapsed_before_a_handover_has_lapsed_after_it() -> None:
+    """A log-in told late of somebody who has been away: nobody's newest event is near the
+    watermark."""
+    views = [event(n, PERSON, "product_view", START + n) for n in range(1, 5)]
+    views += [event(n, VISITOR, "product_view", START + n) for n in range(5, 9)]
+    broker, kind, inside = world(), contract("segments.changed"), set[tuple[str, str]]()
+    play(broker, [*views, (b"t", watermark(START + 30 * DAY_MS))],
+         [link(10, START + 20), (b"t", watermark(START + 60 * DAY_MS))])
+    told = [kind.decode(r.value) for r in broker.records("segments.changed", 0)]
+    for each in told:
+        pair = (each["profile_id"], each["segment"])
+        (inside.add if each["entered"] else inside.discard)(pair)
+    assert inside == {(PERSON, "new")}
+    assert sum(each["segment"] == "browser" for each in told) == 4, "in and out once each"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crash_anywhere_in_a_handover_changes_nothing(seed: int) -> None:
     records = story(seed, known_from=20)
