@@ -7,8 +7,8 @@ It travels on events.admitted itself: what is known of a person, caps and hold-o
 decides what they are told, and only one log gives one order to events and handovers.
 
 Merging is an algebra (`features/merging.py`). Of what is not numbers: caps count the messages of
-both, cool-downs run from the later one, an open cart stays open, and whoever was held out under
-either id stays held out.
+both, cool-downs run from the later one, triggers go on from what was done under either id
+(`triggers.merge`), and whoever was held out under either id stays held out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.choose import decision, watches
+from streams.choose import decision, triggers
 from streams.choose.absences import Absences
 from streams.choose.features.layout import FLAGS, MOVED, PURPOSES, STAMP, TENANT, Layout
 from streams.choose.features.merging import merge
@@ -80,20 +80,5 @@ def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
         for name, ms in said.get("last", {}).items():
             own.setdefault("last", {})[name] = max(ms, own.get("last", {}).get(name, ms))
         own["times"] = sorted([*own.get("times", []), *said.get("times", [])])[-100:]
-    for name, kept in theirs.get("w", {}).items():
-        own = mine.setdefault("w", {})
-        if name not in own:
-            own[name] = kept
-        elif own[name].get("k") == kept.get("k"):
-            _merge_kept(own[name], kept)
-
-
-def _merge_kept(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """What one playbook keeps of both. Watches are merged; an edge that was told stays told, a
-    schedule that fired has fired; of what is half done (a sequence) the person's own goes on."""
-    if mine.get("k") in ("absence", "recency"):
-        watches.merge(mine, theirs)
-    if "on" in theirs:
-        mine["on"] = True
-    if isinstance(theirs.get("f"), int):
-        mine["f"] = max(mine.get("f", theirs["f"]), theirs["f"])
+    if kept := theirs.get("w"):
+        triggers.merge(mine.setdefault("w", {}), kept)

@@ -132,13 +132,14 @@ def merge(kept: dict[str, Any], other: dict[str, Any]) -> None:
     _keep_ripe(kept, [r for r in other.pop("r", ()) if not _cancelled(kept, r[0], r[1:])])
     left = [r for r in kept.pop("r", ()) if not _cancelled(other, r[0], r[1:])]
     _keep_ripe(kept, left)
-    for object_id, times in other.get("x", {}).items():
-        for ms in times:
-            cancel(kept, object_id=object_id, event_ms=ms)
+    # Anchors first: a cancellation forgets what is long before it, but for what still waits.
     for object_id, found in other.get("a", {}).items():
         for event_ms, deadline_ms, event_id, items in found:
             anchor(kept, object_id=object_id, event_ms=event_ms,
                    within_ms=deadline_ms - event_ms, event_id=event_id, items=tuple(items))
+    for object_id, times in other.get("x", {}).items():
+        for ms in times:
+            cancel(kept, object_id=object_id, event_ms=ms)
 
 
 def next_deadline_ms(kept: dict[str, Any]) -> int | None:

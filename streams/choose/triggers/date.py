@@ -97,14 +97,30 @@ def _day(value: object, zone: ZoneInfo) -> date | None:
 
 def _remember(own: dict[str, Any], object_id: str, word: Word) -> None:
     objects: dict[str, list[Word]] = own.setdefault("d", {})
-    words = objects.setdefault(object_id, [])
-    words.append(word)
-    words.sort(key=lambda w: (w[0], w[1]))
-    del words[:-WORDS_MAX]
+    objects[object_id] = _in_order([*objects.get(object_id, ()), word])
     newest_ms = max(each[-1][0] for each in objects.values())
     for each in list(objects):
         if not any(_coming(objects[each])) and objects[each][-1][0] < newest_ms - LATE_MS:
             del objects[each]
+    _forget_oldest(objects)
+
+
+def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take in the dates that were told under another id of the same person."""
+    objects: dict[str, list[Word]] = own.setdefault("d", {})
+    for object_id, words in other.get("d", {}).items():
+        objects[object_id] = _in_order([*objects.get(object_id, ()), *words])
+    _forget_oldest(objects)
+    _arm(own)
+
+
+def _in_order(words: list[Word]) -> list[Word]:
+    """The newest few, each once."""
+    found = {(word[0], word[1]): word for word in words}
+    return [found[key] for key in sorted(found)][-WORDS_MAX:]
+
+
+def _forget_oldest(objects: dict[str, list[Word]]) -> None:
     while len(objects) > OBJECTS_MAX:
         del objects[min(objects, key=lambda o: (objects[o][-1][0], o))]
 

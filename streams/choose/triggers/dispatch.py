@@ -17,6 +17,7 @@ from streams.playbooks.model import Playbook
 
 OnEvent = Callable[[Playbook, dict[str, Any], dict[str, Any], tuple[str, ...], Person],
                    list[Moment]]
+Merge = Callable[[dict[str, Any], dict[str, Any]], None]
 OnWatermark = Callable[[Playbook, dict[str, Any], int, int, int], list[Moment]]
 
 _ON_EVENT: Final[dict[str, OnEvent]] = {
@@ -29,6 +30,12 @@ _ON_WATERMARK: Final[dict[str, OnWatermark]] = {
     "absence": absence.on_watermark, "recency": absence.on_watermark,
     "sequence": sequence.on_watermark, "date": date.on_watermark,
     "schedule": schedule.on_watermark,
+}
+
+_MERGE: Final[dict[str, Merge]] = {
+    "absence": watches.merge, "recency": watches.merge, "edge": edge.merge, "score": edge.merge,
+    **dict.fromkeys(items.KINDS, items.merge),
+    "sequence": sequence.merge, "date": date.merge, "schedule": schedule.merge,
 }
 
 
@@ -69,6 +76,17 @@ def on_watermark(playbooks: Iterable[Playbook], kept: dict[str, Any], watermark_
                  and (due_ms := _due_ms(own)) is not None and due_ms <= watermark_ms]:
         del kept[name]
     return found
+
+
+def merge(kept: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take into `kept` what was kept of the same person under another id: triggers go on as if all
+    of it had been done under one. `other` is used up."""
+    for name, theirs in other.items():
+        own = kept.get(name)
+        if own is None:
+            kept[name] = theirs
+        elif (kind := own.get("k")) in _MERGE and kind == theirs.get("k"):
+            _MERGE[kind](own, theirs)
 
 
 def next_deadline_ms(kept: dict[str, Any]) -> int | None:

@@ -42,3 +42,9 @@ def rises(own: dict[str, Any], *, now: bool, calm: bool) -> bool:
     if now:
         own["on"] = True
     return now
+
+
+def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
+    """What was told under either id was told."""
+    if "on" in other:
+        own["on"] = True

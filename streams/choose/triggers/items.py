@@ -71,6 +71,20 @@ def cared_for(kept: dict[str, Any]) -> Iterator[str]:
         yield from own.get("i", ())
 
 
+def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take in what the same person did with items under another id, and what they were told."""
+    items: dict[str, list[list[Any]]] = own.setdefault("i", {})
+    for item_id, theirs in other.get("i", {}).items():
+        marks = {(mark[0], mark[2]): mark for mark in [*items.get(item_id, ()), *theirs]}
+        items[item_id] = [marks[key] for key in sorted(marks)][-MARKS_MAX:]
+    while len(items) > ITEMS_MAX:
+        _forget_oldest(items)
+    fired = own.pop("f", {})
+    for item_id, as_of_ms in other.get("f", {}).items():
+        fired[item_id] = max(as_of_ms, fired.get(item_id, as_of_ms))
+    _keep_fired(own, fired)
+
+
 def _matters(trigger: Trigger, change: ItemChange) -> bool:
     if trigger.kind == "back_in_stock":
         return change.in_stock and not change.was_in_stock
@@ -97,9 +111,17 @@ def _mark(own: dict[str, Any], trigger: Trigger, item_id: str, mark: list[Any]) 
     for each in [each for each, found in items.items() if found[-1][0] < oldest_ms]:
         del items[each]
     if len(items) > ITEMS_MAX:
-        del items[min(items, key=lambda i: (items[i][-1][0], i))]
-    fired: dict[str, int] = own.pop("f", {})
-    left = {each: as_of_ms for each, as_of_ms in fired.items() if each in items}
+        _forget_oldest(items)
+    _keep_fired(own, own.pop("f", {}))
+
+
+def _forget_oldest(items: dict[str, list[list[Any]]]) -> None:
+    del items[min(items, key=lambda i: (items[i][-1][0], i))]
+
+
+def _keep_fired(own: dict[str, Any], fired: dict[str, int]) -> None:
+    """Of items that are still kept; nothing when there is none."""
+    left = {each: as_of_ms for each, as_of_ms in fired.items() if each in own["i"]}
     if left:
         own["f"] = left
 

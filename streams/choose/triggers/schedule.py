@@ -55,6 +55,21 @@ def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, app
     return found
 
 
+def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take in when and where the same person was seen under another id. What came up for either
+    has come up; what comes next is worked out at the next watermark."""
+    newest: dict[int, Point] = {}
+    for each in [*own.get("p", ()), *other.get("p", ())]:
+        tile = each[0] // QUARTER_MS
+        newest[tile] = max(newest.get(tile, each), each)
+    own["p"] = [newest[tile] for tile in sorted(newest)][-POINTS_MAX:]
+    for name in ("f", "d"):
+        if name in other:
+            own[name] = max(own.get(name, other[name]), other[name])
+    if own["p"]:
+        own["due"] = own["p"][0][0]
+
+
 def _remember(own: dict[str, Any], point: Point, trigger: Trigger) -> None:
     """Add the point; leave out what can make no difference to anything that comes up."""
     newest: dict[int, Point] = {}

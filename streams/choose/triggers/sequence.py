@@ -91,6 +91,48 @@ def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, app
     return sorted(found, key=lambda m: (m.moment_ms, m.object_id))
 
 
+def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
+    """Take in what the same person did under another id. What was cut off of one history may
+    forbid what is left of the other, so both begin after it. What is certain by now is found at the
+    next watermark."""
+    cut_ms = max(own.get("c", 0), other.get("c", 0))
+    heard: dict[str, dict[tuple[int, str], Heard]] = {}
+    for kept in (own, other):
+        for object_id, events in kept.get("e", {}).items():
+            heard.setdefault(object_id, {}).update((_key(e), e) for e in events if e[0] > cut_ms)
+    ripe = []
+    for kept, beside in ((own, other), (other, own)):
+        for match in kept.get("r", ()):
+            due_ms, object_id, events = match
+            first_ms = events[0][0]
+            # What the other history did amid it may forbid it: then it is looked for once more.
+            if first_ms > cut_ms and any(first_ms <= ms <= due_ms for ms in _times(beside)):
+                heard.setdefault(object_id, {}).update((_key(e), e) for e in events)
+            else:
+                ripe.append(match)
+    own["e"] = {object_id: [events[key] for key in sorted(events)]
+                for object_id, events in heard.items() if events}
+    own.pop("r", None)
+    if ripe:
+        own["r"] = sorted(ripe, key=lambda each: each[:2])[-RIPE_MAX:]
+    if cut_ms:
+        own["c"] = cut_ms
+    for object_id in list(own["e"]):
+        _keep_bounds(own, object_id)
+    due = [events[0][0] for events in own["e"].values()] + [each[0] for each in ripe]
+    own.pop("due", None)
+    if due:
+        own["due"] = min(due)
+    else:
+        own.clear()
+
+
+def _times(own: dict[str, Any]) -> list[int]:
+    """When the events happened that are kept."""
+    kept = [*own.get("e", {}).values(), *(each[2] for each in own.get("r", ()))]
+    return [heard[0] for events in kept for heard in events]
+
+
 def first_match(trigger: Trigger, events: list[tuple[Heard, bool]]) -> Match | None:
     """The match that is certain first. `events` in order; True: about no object in particular, so
     that it can only forbid.
@@ -155,6 +197,12 @@ def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Hear
         _settle(own, trigger, newest_ms - LATE_MS - 1)
     objects = own["e"]
     _forget(own, newest_ms - trigger.within_ms - LATE_MS)
+    _keep_bounds(own, object_id)
+
+
+def _keep_bounds(own: dict[str, Any], object_id: str) -> None:
+    """Cut off what is too much of `object_id`, and objects that are too many."""
+    objects: dict[str, list[Heard]] = own["e"]
     events = objects.get(object_id, [])
     if len(events) > EVENTS_MAX:
         cut = _key(events[-EVENTS_MAX - 1])
