@@ -28,6 +28,7 @@ from streams.kernel.outcomes import Refused
 from streams.kernel.side_inputs import SideInputs
 from streams.pipeline import COSTS, DECISIONS, MESSAGES
 from streams.playbooks import loading
+from streams.playbooks.active import ActivePlaybooks
 from streams.playbooks.model import Playbook
 
 _LEDGER = "budget"        # key in the partition's notes
@@ -65,6 +66,7 @@ class ComposeLogic:
         self.calls = None if writer is None else Calls(writer, prices, self.params)
         self._prices = prices
         self._ledgers: dict[int, Ledger] = {}
+        self._active = ActivePlaybooks(loading.from_yaml)
         self._playbooks: dict[tuple[str, str], tuple[int, str, Playbook | None]] = {}
 
     def make_slab(self) -> Slab:
@@ -117,7 +119,8 @@ class ComposeLogic:
         if state.seen.is_repeat(DECISIONS, decision) or decision["holdout"]:
             return None
         prepared = prepare(decision, self._playbook(decision), self.side, out.now_ms,
-                           self.params, models=self.calls is not None)
+                           self.params, models=self.calls is not None,
+                           by_wall=self._active.by_wall(self.side, decision["tenant"]))
         return _Work(record, decision, prepared)
 
     def _playbook(self, decision: dict[str, Any]) -> Playbook | None:

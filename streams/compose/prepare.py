@@ -4,7 +4,8 @@ In       a decisions.made record, its playbook, the side inputs
 Out      Prepared: the task for the ladder | Refused
 Keeps    nothing
 Refuses  no_purpose, playbook_withdrawn, deadline, no_facts
-Time     the tenant's own: moment_ms plus what the wall clock has moved since the decision
+Time     the tenant's own: moment_ms plus what the wall clock has moved since the decision; of a
+         tenant that lives by the wall clock no less than that, however late it was decided
 """
 
 from __future__ import annotations
@@ -39,8 +40,13 @@ class Prepared:
 
 
 def prepare(decision: Mapping[str, Any], playbook: Playbook | None, side: SideInputs, now_ms: int,
-            params: ComposeParams, *, models: bool) -> Prepared | Refused:
-    """The task of one decision. `models`: whether a model server is configured."""
+            params: ComposeParams, *, models: bool,
+            by_wall: bool = False) -> Prepared | Refused:
+    """The task of one decision.
+
+    models    whether a model server is configured
+    by_wall   the tenant lives by the wall clock: after an outage, what has lost its use is dropped
+    """
     allowed = decision["purposes"] & ~side.consents.denied(decision["profile_id"])
     if not allowed & PERSONALISE:
         return Refused("no_purpose", "purposes", "personalise is not allowed for this person")
@@ -51,6 +57,8 @@ def prepare(decision: Mapping[str, Any], playbook: Playbook | None, side: SideIn
     if decision["channel"] not in LIMITS:
         return Refused("channel_off", "channel", f"no form for '{decision['channel'][:40]}'")
     tenant_now_ms = decision["moment_ms"] + max(0, now_ms - decision["decided_ms"])
+    if by_wall:
+        tenant_now_ms = max(tenant_now_ms, now_ms)
     left_ms = decision["useful_until_ms"] - tenant_now_ms
     if left_ms <= 0:
         return Refused("deadline", "useful_until_ms", "the message is not useful any more")

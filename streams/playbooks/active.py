@@ -40,6 +40,11 @@ class ActivePlaybooks:
         return {tenant: "event" if any(p.clock == "event" for p in playbooks) else "wall"
                 for tenant, playbooks in self._by_tenant.items()}
 
+    def by_wall(self, side: SideInputs, tenant: str) -> bool:
+        """Whether the tenant has playbooks and all of them live by the wall clock."""
+        own = self.of(side, tenant)
+        return bool(own) and all(playbook.clock == "wall" for playbook in own)
+
     def named(self, side: SideInputs, tenant: str, name: str, version: int) -> Playbook | None:
         """The playbook as it was in `version`, when the newest is that one or it was seen before;
         else the newest of that name."""

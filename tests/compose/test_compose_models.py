@@ -9,7 +9,18 @@ from typing import Any
 
 import orjson
 import pytest
-from compose_world import NOW_MS, decision, logic, of_topic, partition, record_of, records, walk
+from compose_world import (
+    NOW_MS,
+    YAML,
+    decision,
+    logic,
+    of_topic,
+    partition,
+    record_of,
+    records,
+    side,
+    walk,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_server import GOOD, WRONG_PRICE, serving
@@ -166,10 +177,11 @@ def test_a_call_that_costs_more_than_it_may_bring_is_not_made() -> None:
     assert "not_worth_it" in of_topic(emissions, "messages.ready")[0]["gates_json"]
 
 
-def test_the_wait_is_cut_to_what_is_left_of_the_message() -> None:
+@pytest.mark.parametrize(("clock", "tenant_now_ms"), [("wall", NOW_MS), ("event", NOW_MS - 500)])
+def test_the_wait_is_cut_to_what_is_left_of_the_message(clock: str, tenant_now_ms: int) -> None:
     port = Script([])
-    batch = records([decision(useful_until_ms=NOW_MS - 500 + 300)])
-    asyncio.run(walk(logic(writer=port), batch))
+    batch = records([decision(useful_until_ms=tenant_now_ms + 300)])
+    asyncio.run(walk(logic(side(f"{YAML}clock: {clock}\n"), writer=port), batch))
     assert port.asked[0].wait_ms == 300
 
 

@@ -30,7 +30,7 @@ from streams.compose.draft import Draft, Fault
 from streams.compose.generation import question, read_answer
 from streams.compose.prepare import Prepared, prepare
 from streams.engine.records import Emission, Record
-from streams.kernel.moments import DAY_MS
+from streams.kernel.moments import DAY_MS, HOUR_MS
 from streams.kernel.purposes import MEASURE
 from streams.playbooks import loading
 
@@ -85,6 +85,17 @@ def test_what_cannot_be_written_is_refused_with_its_reason(
     refusal, = of_topic(emissions, "refusals.recorded")
     assert (refusal["outcome"], refusal["reason"], refusal["field"]) == ("skipped", reason, field)
     assert refusal["decision_id"] == decision()["decision_id"]
+
+
+@pytest.mark.parametrize(("clock", "topic"), [("wall", "refusals.recorded"),
+                                              ("event", "messages.ready")])
+def test_what_lost_its_use_in_an_outage_is_dropped_but_not_in_a_replay(clock: str,
+                                                                       topic: str) -> None:
+    late = decision(moment_ms=NOW_MS - 2 * HOUR_MS, useful_until_ms=NOW_MS - HOUR_MS)
+    made = run([late], side_inputs=side(f"{YAML}clock: {clock}\n"))
+    told, = [*of_topic(made, "refusals.recorded"), *of_topic(made, "messages.ready")]
+    assert told in of_topic(made, topic)
+    assert told.get("reason", "deadline") == "deadline"
 
 
 def test_a_consent_withdrawn_after_the_decision_counts() -> None:
