@@ -127,8 +127,9 @@ def _mail(settings: Settings) -> Part:
 
 def _subscriber(settings: Settings, name: str, *words: str) -> Part:
     where = ready_file(settings, name)
-    # It stops when what is in flight is durable, and gives itself up to 90 s for that.
-    return Part(name, 2, _kairos(*words), where.exists, start_wait_s=90.0, stop_wait_s=100.0)
+    # Where nothing was compiled before, a worker does that first: half a minute, on a busy machine
+    # some. It stops when what is in flight is durable, and gives itself up to 90 s for that.
+    return Part(name, 2, _kairos(*words), where.exists, start_wait_s=300.0, stop_wait_s=100.0)
 
 
 def argv(settings: Settings, part: Part) -> tuple[str, ...]:

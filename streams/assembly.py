@@ -16,10 +16,12 @@ from streams.adapters.webhook import WebhookChannel
 from streams.admit.agent import AdmitLogic
 from streams.admit.limits import AdmitLimits
 from streams.choose import definitions
+from streams.choose import rehearsal as choose_rehearsal
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.deliver.agent import DeliverLogic, DeliverParams
 from streams.deliver.ports import ChannelPort
+from streams.engine import rehearsal
 from streams.engine.room import Room
 from streams.engine.stage import StageLogic
 from streams.kernel.side_inputs import SideInputs
@@ -120,3 +122,12 @@ _BUILD: dict[str, Callable[[Deps], StageLogic]] = {
 def logic_of(stage: str, deps: Deps) -> StageLogic:
     """The logic of `stage`, ready to walk. Raises SetupError when a secret is missing."""
     return _BUILD[stage](deps)
+
+
+def rehearse(stages: Sequence[str], settings: Settings) -> None:
+    """Have ready the compiled code that these stages need. Nothing leaves the process. Blocks: for
+    about half a minute where nothing was compiled before."""
+    rehearsal.rehearse()
+    if "choose" in stages:
+        choose_rehearsal.rehearse(compiled(settings.definitions),
+                                  spills=bool(settings.profile_memory_mb))

@@ -19,7 +19,7 @@ from infra.parts import ready_file
 from streams import pipeline
 from streams.adapters.producing import Outbox
 from streams.app import StageService, build
-from streams.assembly import Deps, logic_of
+from streams.assembly import Deps, logic_of, rehearse
 from streams.kernel.errors import KairosError, SettingsError, UnreachableError
 from streams.settings import Settings, load
 
@@ -123,6 +123,7 @@ class _Process:
 
     def __init__(self, settings: Settings, name: str, ends: _Ends) -> None:
         self._settings, self._name, self._ends = settings, name, ends
+        self._stages: Sequence[str] = ()
         self._deps = Deps(settings)
         self._outbox = Outbox(settings, name)
         self._services: list[StageService] = []
@@ -130,6 +131,7 @@ class _Process:
 
     def make(self, names: Sequence[str]) -> None:
         """Raises UnreachableError (the vault), SetupError and StateError."""
+        self._stages = names
         logics = {stage: logic_of(stage, self._deps) for stage in names}
         self._app, self._services, self._control = build(
             self._settings, logics, self._deps.side, self._outbox, self._ends.failed)
@@ -139,6 +141,7 @@ class _Process:
 
         `kairos up` waits for that file. Does not come back by itself.
         """
+        await self._rehearse()
         await self._control.start()
         await self._app.start()
         self.is_serving = True
@@ -150,6 +153,17 @@ class _Process:
         ready_file(self._settings, self._name).write_text(f"{os.getpid()}\n")
         log.info("ready")
         await asyncio.Event().wait()
+
+    async def _rehearse(self) -> None:
+        """Compile, or read from disk, while no partition is held: events would wait for it. A fault
+        stops nobody: whether there is one with real events, these will show."""
+        began = time.monotonic()
+        try:
+            await asyncio.to_thread(rehearse, self._stages, self._settings)
+        except Exception:
+            log.exception("compiled code could not be made ready; the first events wait for it")
+        else:
+            log.info("compiled code was made ready in %.1f s", time.monotonic() - began)
 
     async def stop(self) -> None:
         """Finish what was taken, make it durable, leave the groups."""

@@ -36,4 +36,12 @@ if not _numba.CACHE_DIR:        # NUMBA_CACHE_DIR says otherwise
 
 # `_nrt` is numba's own name for it; it is not in its type stubs.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-compiled = njit(**_OPTIONS)
+dispatchers: list[Any] = []          # all that was made by `compiled`; each knows its signatures
+
+
+def compiled(function: Any) -> Any:
+    """A decorator: the function is compiled at its first call with arguments of some types, or read
+    from disk where that was done before."""
+    dispatcher = njit(**_OPTIONS)(function)
+    dispatchers.append(dispatcher)
+    return dispatcher
