@@ -10,7 +10,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streams.choose.backing import Backing
-from streams.choose.features.layout import FLAGS, MASK, NEWEST, PURPOSES, STAMP, STATED, TENANT
+from streams.choose.features.layout import (
+    FLAGS,
+    MASK,
+    MOVED,
+    NEWEST,
+    PURPOSES,
+    STAMP,
+    STATED,
+    TENANT,
+)
+from streams.choose.handing import MOVED_TO
 from streams.choose.program import Program
 from streams.choose.tables import LAYOUT_PREFIX, Tables
 from streams.engine.checkpoints import EMPTY, MARK_KEY, Mark
@@ -69,6 +79,8 @@ def described(program: Program, tables: Tables, slot: int, watermarks: Watermark
     if backing is not None and tenant is not None:
         backing.add(tables, slot, tenant, as_of_ms, backing.usable(tenant, segments), features)
     return {
+        # A visitor who turned out to be this person: all that was known went there.
+        "moved_to": rows.tails.get(slot, {}).get(MOVED_TO),
         "profile_id": rows.key(slot).decode(), "tenant": tenant, "as_of_ms": as_of_ms,
         "newest_event_ms": int(words[NEWEST]) or None,
         "watermark_ms": None if reached_ms == NEVER else reached_ms,
@@ -76,7 +88,7 @@ def described(program: Program, tables: Tables, slot: int, watermarks: Watermark
         "locale": rows.tails.get(slot, {}).get("l"),
         "segments": segments,
         # False: their rules changed, and they are asked anew at the next event or watermark.
-        "segments_stated": bool(words[FLAGS] & STATED), "features": features}
+        "segments_stated": bool(words[FLAGS] & (STATED | MOVED)), "features": features}
 
 
 def _limits(max_age_ms: int, read: Mapping[str, Any]) -> dict[str, Any]:

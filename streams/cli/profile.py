@@ -83,6 +83,10 @@ def show_row(found: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     console = Console()
+    if found["moved_to"]:
+        console.print(f"[bold]{found['profile_id']}[/bold] is a visitor who turned out to be "
+                      f"{found['moved_to']}: all that is known went there", highlight=False)
+        return
     console.print(f"[bold]{found['profile_id']}[/bold] of tenant {found['tenant']}, as of "
                   f"{show_moment(found['as_of_ms'])}", highlight=False)
     console.print(f"purposes: {', '.join(found['purposes']) or 'none; everything is denied'}",

@@ -109,3 +109,16 @@ def test_a_row_of_older_definitions_is_read_with_its_coverage() -> None:
     assert found is not None and found["features"]["spend_30d"]["value"] == 20.0
     assert found["features"]["spend_7d"] == {"value": 0.0, "age_ms": 0, "since_ms": START}
     assert not found["segments_stated"]
+
+
+def test_a_visitor_who_turned_out_to_be_somebody_says_who() -> None:
+    broker = told(bought(1, START), watermark_ms=START + DAY_MS)
+    broker.logs[pipeline.ADMITTED, 0].append((b"p0", contract("handover").encode({
+        "tenant": "t", "visitor_id": "p0", "profile_id": "p1", "row": b"", "layout": "",
+        "event": b"", "event_ms": START, "appended_ms": START, "stage": "admit",
+        "origin_partition": 0, "origin_offset": 9, "origin_sequence": 1})))
+    assert drive(broker, logic(), 0) is not None
+    visitor, person = read(broker, "p0"), read(broker, "p1")
+    assert visitor is not None and person is not None
+    assert visitor["moved_to"] == "p1" and visitor["segments_stated"], "nothing is left to ask"
+    assert person["moved_to"] is None and person["features"]["spend_30d"]["value"] == 20.0
