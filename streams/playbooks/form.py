@@ -181,7 +181,7 @@ PLAYBOOK: Final = Fields({
     "cap": Key(Fields({
         "messages": Key(Number(1, 100, whole=True), "at most this many", True),
         "per": Key(Span(least_ms=moments.MINUTE_MS), "in this span", True)}),
-        "most messages of this playbook to a person"),
+        "most messages to a person, those of other playbooks counted"),
     "cooldown": Key(Span(least_ms=0), "least time between two of them"),
     "expires": Key(Span(least_ms=moments.MINUTE_MS, most_ms=30 * moments.DAY_MS),
                    "after this it is not sent any more", True),
