@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from streams import pipeline
-from streams.choose import decision, handing, segments
+from streams.choose import decision, handing, segments, triggers
 from streams.choose.backing import Backing
 from streams.choose.features.layout import MASK, PURPOSES
 from streams.choose.program import Program
@@ -42,6 +43,17 @@ class Voice:
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
                       members.__contains__, self._program.declared,
                       lambda name: self._program.texts(self._people, slot, name, at_ms))
+
+    def tell_unreadable(self, playbooks: Sequence[Playbook], event: dict[str, Any]) -> None:
+        """Say of which playbooks the event should carry a date, and carries something else."""
+        for playbook in triggers.unreadable(playbooks, event):
+            self._out.refuse("skipped", "no_date", subject=playbook.name, tenant=event["tenant"],
+                             field=f"properties.{playbook.trigger.property}",
+                             detail="is neither a day like 2026-03-01, in the years 1971 to "
+                             "2099, nor a moment in time; what was told before stands",
+                             source=event["source"], event_id=event["event_id"],
+                             profile_id=event["profile_id"], playbook=playbook.name,
+                             event_ms=event["event_ms"])
 
     def decide_all(self, slot: int, tenant: str, profile_id: str,
                    moments: Sequence[Moment]) -> None:

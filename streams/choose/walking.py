@@ -171,6 +171,7 @@ class Walk:
         if playbooks:
             kept = self._people.tail(slot).setdefault("w", {})
             cared, held = set(triggers.cared_for(kept)), bool(results.held[n])
+            self._voice.tell_unreadable(playbooks, event)
             if held:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
             moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,

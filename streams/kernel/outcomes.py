@@ -67,6 +67,7 @@ REASONS: Final[dict[str, str]] = {
     "behind_window": "older than a window reached back from the person's newest event by then: the "
                      "features in `detail` leave it out, all else has it",
     # choose: why nothing was said
+    "no_date": "the event says the property that a playbook waits for, and it is no date",
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",
     "cooling_down": "the playbook spoke to this person too recently",

@@ -11,7 +11,7 @@ date was told does not come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,8 @@ from streams.playbooks.model import Playbook, Trigger
 
 WORDS_MAX = 8            # per object
 LATE_MS = DAY_MS         # how much later than the newest word an older one is still waited for
+
+_UNSAID = object()
 
 # A word on an object's date: [event_ms, event_id, due_ms, until_ms, date, zone, [items]]; a due_ms
 # of 0 is no moment: the date was taken back.
@@ -65,16 +67,30 @@ def on_watermark(playbook: Playbook, own: dict[str, Any], watermark_ms: int, app
     return sorted(found, key=lambda m: (m.moment_ms, m.object_id))
 
 
-def _told(trigger: Trigger, properties_json: str,
-          zone: ZoneInfo) -> tuple[int, int, str] | None:
-    """(due_ms, until_ms, date) of the property; None when it says nothing that can be read."""
+def unreadable(playbooks: Iterable[Playbook], event: dict[str, Any]) -> list[Playbook]:
+    """The playbooks whose date the event carries, and it is none: 2026-02-29, or `soon`."""
+    return [playbook for playbook in playbooks
+            if (trigger := playbook.trigger).kind == "date"
+            and trigger.event == event["event_type"]
+            and (value := _said(trigger, event["properties_json"])) not in (_UNSAID, None, "")
+            and _day(value, zone_of_event(trigger, event)[1]) is None]
+
+
+def _said(trigger: Trigger, properties_json: str) -> object:
+    """What the event says of the property; _UNSAID: nothing."""
     try:
         properties = orjson.loads(properties_json) if properties_json else None
     except orjson.JSONDecodeError:
+        return _UNSAID
+    return properties.get(trigger.property, _UNSAID) if isinstance(properties, dict) else _UNSAID
+
+
+def _told(trigger: Trigger, properties_json: str,
+          zone: ZoneInfo) -> tuple[int, int, str] | None:
+    """(due_ms, until_ms, date) of the property; None when it says nothing that can be read."""
+    value = _said(trigger, properties_json)
+    if value is _UNSAID:
         return None
-    if not isinstance(properties, dict) or trigger.property not in properties:
-        return None
-    value = properties[trigger.property]
     if value is None or value == "":
         return 0, 0, ""
     day = _day(value, zone)
