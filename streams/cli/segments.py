@@ -73,7 +73,7 @@ def learn(count: int, tenant: str, wanted: tuple[str, ...], seed: int, out: Path
     rows = reader(settings)(_SQL, {"tenant": tenant, "train": TRAIN, "most": PEOPLE_MAX})
     found = learning.learn(values_of(rows, wanted or tuple(specs)), specs, clusters=count,
                            seed=seed)
-    _refuse_small(found, settings)
+    refuse_small(found, settings.segment_members_min)
     where.write_text(learning.file_of(found, tenant=tenant, version=_next_version(where),
                                       learned=show_moment(WallClock().now_ms())), "utf-8")
     _show(found, where)
@@ -147,11 +147,17 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None      # texts are no axes
 
 
-def _refuse_small(found: learning.Learned, settings: Settings) -> None:
-    if min(found.people) < settings.segment_members_min:
+def refuse_small(found: learning.Learned, members_min: int) -> None:
+    """Raises KairosError when a cluster has fewer people than `members_min`."""
+    least = min(range(len(found.people)), key=found.people.__getitem__)
+    if found.people[least] < members_min:
+        name, marks = found.clusters.names[least], ", ".join(found.marks[least])
         raise KairosError(
-            f"the smallest of these clusters has fewer than {settings.segment_members_min} people "
-            "(KAIROS_SEGMENT_MEMBERS_MIN)", "ask for fewer --clusters, or wait for more people")
+            f"the smallest of these clusters, {name}, has fewer than "
+            f"{members_min} people (KAIROS_SEGMENT_MEMBERS_MIN)"
+            + (f"; what sets it apart is {marks}" if marks else ""),
+            "ask for fewer --clusters, wait for more people, or leave out what sets a few apart: "
+            "say with --feature what to learn from, once for each feature")
 
 
 def _next_version(where: Path) -> int:

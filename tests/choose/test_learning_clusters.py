@@ -15,7 +15,7 @@ from sinks.client import connect
 from streams.choose.definitions import check, load
 from streams.choose.definitions.learning import Learned, file_of, learn, version_of
 from streams.choose.features.spec import FeatureSpec
-from streams.cli.segments import segments, values_of
+from streams.cli.segments import refuse_small, segments, values_of
 from streams.kernel.errors import KairosError
 from streams.kernel.moments import DAY_MS
 from streams.settings import Settings
@@ -109,6 +109,19 @@ def test_a_feature_that_few_people_have_or_that_fades_is_no_axis() -> None:
     values |= {name: [float(n) for n in range(1000)] for name in ("warm", "counted")}
     assert [axis.feature for axis in learn(values, specs, clusters=3, seed=1).clusters.axes] == [
         *NAMES]
+
+
+def test_what_sets_the_smallest_cluster_apart_is_said_with_the_way_to_leave_it_out() -> None:
+    values, _ = world(1)
+    few = [100.0 if person < 15 else 1.0 + person % 3 for person in range(1000)]
+    told = learn({**values, "product_views_1h": few}, SPECS, clusters=4, seed=7)
+    assert told.people[-1] == 15 and told.marks[-1][0] == "product_views_1h"
+    with pytest.raises(KairosError) as refused:
+        refuse_small(told, 20)
+    said = f"{refused.value}"
+    assert f"{told.clusters.names[-1]}, has fewer than 20 people" in said
+    assert "apart is product_views_1h" in said and "--feature" in refused.value.remedy
+    refuse_small(told, 15)
 
 
 def test_values_are_those_of_the_decisions() -> None:

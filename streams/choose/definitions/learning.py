@@ -30,11 +30,15 @@ _WINDOW = re.compile(r"_(\d+[mhd]|lifetime)$")
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """`people`: how many were nearest to each cluster; `silhouette` in [-1, 1], of a sample."""
+    """`people`: how many were nearest to each cluster; `silhouette` in [-1, 1], of a sample.
+
+    marks   of each cluster up to three features in which it is furthest from everybody
+    """
 
     clusters: Clusters
     people: tuple[int, ...]
     silhouette: float
+    marks: tuple[tuple[str, ...], ...]
 
 
 def learn(values: Mapping[str, Sequence[float | None]], specs: Mapping[str, FeatureSpec], *,
@@ -69,7 +73,13 @@ def learn(values: Mapping[str, Sequence[float | None]], specs: Mapping[str, Feat
     return Learned(
         Clusters(tuple(axes), tuple((name, tuple(map(float, row)))
                                     for name, row in zip(names, found, strict=True))),
-        tuple(np.bincount(own, minlength=clusters).tolist()), _silhouette(at, own, dice))
+        tuple(np.bincount(own, minlength=clusters).tolist()), _silhouette(at, own, dice),
+        tuple(_marks(off, [axis.feature for axis in axes]) for off in apart))
+
+
+def _marks(off: npt.NDArray[np.float64], features: Sequence[str]) -> tuple[str, ...]:
+    far = sorted(range(len(features)), key=lambda a: (-abs(off[a]), features[a]))[:3]
+    return tuple(features[a] for a in far if abs(off[a]) >= _TELLING)
 
 
 def _axis(spec: FeatureSpec, specs: Mapping[str, FeatureSpec],
