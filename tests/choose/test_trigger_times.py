@@ -226,6 +226,16 @@ def test_a_reminder_is_of_no_use_once_the_day_is_over() -> None:
     assert world.reach(ms("2024-04-20T23:00")) == [] and world.kept == {}
 
 
+def test_dates_told_weeks_before_the_watermark_comes_all_come() -> None:
+    world = World(playbook(replace(RENEWAL, shift_days=2, zone="UTC"), expires_ms=90 * DAY_MS))
+    for day in range(0, 80, 4):         # each is over before the next word, and told twice
+        for twice in (0, 1):
+            world.tell(signup(2 * day + twice, START + day * DAY_MS + twice * HOUR_MS,
+                              str(date(2024, 3, 28) + timedelta(days=day))))
+    found = world.reach(START + 90 * DAY_MS)
+    assert [m.event_id for m in found] == [f"e{2 * day + 1}" for day in range(0, 80, 4)]
+
+
 @pytest.mark.parametrize("properties", ["", "{", "[]", "null", '{"other": 1}'])
 def test_properties_without_the_date_change_nothing(properties: str) -> None:
     world = World(playbook(RENEWAL))

@@ -24,7 +24,7 @@ from streams.kernel.local_time import end_of, local_date, moment_at
 from streams.kernel.moments import DAY_MS, YEAR_2100_MS, parse_moment
 from streams.playbooks.model import Playbook, Trigger
 
-WORDS_MAX = 8            # per object
+WORDS_MAX = 32           # per object
 LATE_MS = DAY_MS         # how much later than the newest word an older one is still waited for
 
 _UNSAID = object()
@@ -131,9 +131,14 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _in_order(words: list[Word]) -> list[Word]:
-    """The newest few, each once."""
+    """The newest few, each once; what another has taken the place of goes first. A log may tell
+    weeks of somebody before the watermark brings what was due meanwhile."""
     found = {(word[0], word[1]): word for word in words}
-    return [found[key] for key in sorted(found)][-WORDS_MAX:]
+    left = [found[key] for key in sorted(found)]
+    if len(left) > WORDS_MAX:
+        coming, late_ms = list(_coming(left)), left[-1][0] - LATE_MS
+        left = [word for word in left if word[0] >= late_ms or word in coming]
+    return left[-WORDS_MAX:]
 
 
 def _forget_oldest(objects: dict[str, list[Word]]) -> None:
