@@ -138,8 +138,26 @@ def test_the_hottest_are_told_and_what_falls_out_is_told_to_be_empty() -> None:
     said = {share["segment"]: share for share in shop.tell()}
     assert said.keys() == {"b", "c"} and said["b"]["row"] == b"" and said["c"]["members"] > 10
     assert ("t", "item", "b") not in shop.side.rolls, "nothing is kept of what nobody speaks of"
-    assert shop.things.people("t", "item", "b") == 0
+    assert shop.things.people("t", "item", "b", START) == 0
     assert shop.things.of("t", "item", "b", START) is None
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_people_whom_a_thing_was_last_named_by_long_ago_count_no_more(partitions: int) -> None:
+    spec = EntitySpec("item", 100, 100, of("item")[:3])
+    log = [told(n, f"p{n}", "product_view", START + n * DAY_MS, item_id="a") for n in range(12)]
+    shop = Shop(partitions, (spec,), people_min=5)
+    shop.hear(log)
+    shop.tell()
+    spoken_of = []
+    for day in range(11, 60):
+        at_ms = START + day * DAY_MS
+        people, _ = twin(log, spec, "a", at_ms)
+        assert shop.things.people("t", "item", "a", at_ms) == people
+        said = shop.things.of("t", "item", "a", at_ms)
+        assert (said is not None) == (people >= 5), day
+        spoken_of.append(said is not None)
+    assert spoken_of[0] and not spoken_of[-1], "nobody has named it for more than a month"
 
 
 def test_the_next_owner_says_over_what_one_before_it_said() -> None:

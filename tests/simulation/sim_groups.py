@@ -33,6 +33,7 @@ from streams import pipeline
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import load
 from streams.choose.entities import tally
+from streams.choose.entities.asking import Things
 from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.pooling import Pools
@@ -287,15 +288,17 @@ class World:
     def _said(self, side: SideInputs) -> Said:
         pools = {SEGMENT: Pools(self.program.groups, side),
                  "item": Pools(self.program.entities[0].layout, side)}
+        things = Things(self.program.entities, side, people_min=0)
         found: Said = {}
         for group in side.rolls:
             tenant, entity, name = group
             slot = pools[entity].slot(group)
             row = b"" if slot is None else pools[entity].rows.views.u8[slot].tobytes()[8:]
-            # How many people a thing was heard of with is told as of its newest event in each
-            # partition: of other partitions it is another number.
-            is_told = entity == SEGMENT or self.is_bounded
-            found[group] = side.members(tenant, name, entity) if is_told else 0, row
+            # Of a thing the people of late: what partitions told is as of other moments in each.
+            newest_ms = None if entity == SEGMENT else things.newest_ms(*group)
+            members = (side.members(tenant, name) if newest_ms is None
+                       else things.people(*group, newest_ms + 10 * DAY_MS))
+            found[group] = members, row
         return found
 
 

@@ -13,6 +13,7 @@ from streams.choose.entities.spec import CATEGORY, ITEM, EntitySpec
 from streams.choose.entities.telling import PEOPLE
 from streams.choose.entities.values import value_of
 from streams.choose.features.layout import NEWEST
+from streams.choose.features.reading import read
 from streams.choose.pooling import Pools
 from streams.engine.hashing import signed_hash
 from streams.kernel.side_inputs import SideInputs
@@ -34,9 +35,20 @@ class Things:
         """Entities that are declared."""
         return sorted(self._specs)
 
-    def people(self, tenant: str, entity: str, name: str) -> int:
-        """Of how many people a thing is heard, all partitions together."""
-        return self._side.members(tenant, name, entity)
+    def people(self, tenant: str, entity: str, name: str, at_ms: int) -> int:
+        """Of how many people a thing was heard lately, all partitions together: as of `at_ms`, or
+        of the newest event that names it if that is later.
+
+        Not what partitions said themselves: that is as of when they said it, and of a thing that
+        nobody names any more nothing is said anew.
+        """
+        slot = self._pools[entity].slot((tenant, entity, name))
+        return 0 if slot is None else self._people(entity, slot, at_ms)
+
+    def _people(self, entity: str, slot: int, at_ms: int) -> int:
+        spec, v = self._specs[entity], self._pools[entity].rows.views
+        as_of_ms = max(at_ms, int(v.i64[slot, NEWEST]))
+        return round(float(read(spec.program.reads, v.u8, v.u16, v.i64, slot, PEOPLE, as_of_ms)[0]))
 
     def newest_ms(self, tenant: str, entity: str, name: str) -> int | None:
         """Event time of the newest event that names the thing; None: nobody speaks of it."""
@@ -51,9 +63,9 @@ class Things:
         covers   features that have not counted from the beginning, see `Layouts.covers`
         """
         spec, pools = self._specs[entity], self._pools[entity]
-        people = self.people(tenant, entity, name)
-        slot = pools.slot((tenant, entity, name)) if people >= self._people_min else None
-        if slot is None:
+        slot = pools.slot((tenant, entity, name))
+        people = 0 if slot is None else self._people(entity, slot, at_ms)
+        if slot is None or people < self._people_min:
             return None
         found: dict[str, Any] = {"people": people}
         v = pools.rows.views
