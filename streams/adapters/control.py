@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,21 +18,39 @@ _ANSWER_S = 10.0
 _START_IT = "start the broker with kairos up, or set KAIROS_KAFKA; --offline works without one"
 
 
-def read_compacted(settings: Settings, topic: str) -> dict[str, dict[str, Any]]:
-    """The newest record of each key of a compacted topic; tombstones take a key away.
+def read_compacted(settings: Settings, topic: str, asked: Callable[[bytes], bool] = lambda _: True,
+                   ) -> dict[str, dict[str, Any]]:
+    """The newest record of each key of a compacted topic that is `asked` for; tombstones take a key
+    away.
 
     Bytes that are no such record are passed over, as workers do: anyone may write to a topic.
     Raises UnreachableError when the broker does not answer or has no such topic.
     """
     records: dict[str, dict[str, Any]] = {}
     for partition in _partitions(settings, topic):
+        said: dict[bytes, list[bytes | None]] = {}
         for key, value in _read_patiently(settings, topic, partition):
+            if asked(key):
+                said.setdefault(key, []).append(value)
+        for key, values in said.items():
             with suppress(ValueError):
-                if value is None:
+                found = _newest(topic, values)
+                if found is None:
                     records.pop(key.decode(), None)
                 else:
-                    records[key.decode()] = contract(topic).decode(value)
+                    records[key.decode()] = found
     return records
+
+
+def _newest(topic: str, values: list[bytes | None]) -> dict[str, Any] | None:
+    """The last of a key's values that is a record, None: that is a tombstone. What compaction has
+    yet to take away need not be decoded. Raises ValueError when none is a record."""
+    for value in reversed(values):
+        if value is None:
+            return None
+        with suppress(ValueError):
+            return contract(topic).decode(value)
+    raise ValueError("there is no record")
 
 
 def _read_patiently(settings: Settings, topic: str,

@@ -13,6 +13,7 @@ from streams.adapters.reading import read_whole, unreachable
 from streams.choose import profiles
 from streams.choose.backing import Backing
 from streams.choose.definitions import compiled
+from streams.choose.sharing import is_of_people
 from streams.engine import checkpoints
 from streams.engine.versions import Lineage
 from streams.kernel.ids import partition_of
@@ -52,7 +53,7 @@ def _backing(settings: Settings) -> Backing | None:
                       members_min=settings.segment_members_min)
     if not backing.is_asked:
         return None
-    for record in read_compacted(settings, pipeline.SEGMENT_ROLLS).values():
+    for record in read_compacted(settings, pipeline.SEGMENT_ROLLS, is_of_people).values():
         side.take(pipeline.SEGMENT_ROLLS, record)
     return backing
 

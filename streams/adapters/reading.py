@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _WAIT_S = 30.0         # for an answer, and for a partition's leader
 _ASK_AGAIN_S = 0.2
+_PATIENCE_S, _SILENCE_S = 0.05, 60.0        # for some messages; for any
 _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
                          KafkaError._UNKNOWN_PARTITION})
 
@@ -123,9 +124,10 @@ def read_messages(settings: Settings, topic: str, partition: int, start: int = O
         consumer.assign([place])
         silent = 0
         while True:
-            messages = consumer.consume(10_000, 0.5)
+            # It comes back early with as many as asked for, but not at the partition's end.
+            messages = consumer.consume(10_000, _PATIENCE_S)
             silent = 0 if messages else silent + 1
-            if silent > 120:
+            if silent * _PATIENCE_S > _SILENCE_S:
                 raise UnreachableError(f"{topic}/{partition}: the broker stopped answering "
                                        "in the middle", "look at the broker: kairos status")
             whole, ends = _up_to_end(messages, f"{topic}/{partition}", high)

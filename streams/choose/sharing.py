@@ -27,6 +27,11 @@ from streams.kernel.side_inputs import SEGMENT, SideInputs
 TELL_EVERY_MS: Final = 5_000
 
 
+def is_of_people(key: bytes) -> bool:
+    """Is this key of segments.rolled one of a group of people, not of a thing?"""
+    return b"\x1f" not in key
+
+
 class Shares:
     """Which groups of one partition are due to be told. Everything is, to begin with."""
 
