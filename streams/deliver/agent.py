@@ -42,6 +42,7 @@ from streams.kernel.outcomes import Refused
 from streams.kernel.side_inputs import SideInputs
 from streams.pipeline import MESSAGES
 from streams.playbooks import loading
+from streams.playbooks.active import ActivePlaybooks
 
 
 class LoopClock:
@@ -101,6 +102,7 @@ class DeliverLogic:
         self._lines = {name: Line(port, Circuit(), asyncio.Semaphore(params.in_flight))
                        for name, port in channels.items()}
         self._rules: dict[tuple[str, str], tuple[int, Rules]] = {}
+        self._active = ActivePlaybooks(loading.from_yaml)
 
     def make_slab(self) -> Slab:
         return Slab(topics=len(self.topics))
@@ -163,7 +165,8 @@ class DeliverLogic:
     async def _decide(self, story: Story, row: Row, state: PartitionState, slot: int,
                       clock: Clock, patience_ms: int) -> Send:
         message, wall_ms = story.message, clock.now_ms()
-        now_ms = tenant_now_ms(message, wall_ms=wall_ms)
+        by_wall = self._active.by_wall(self._side, message["tenant"])
+        now_ms = tenant_now_ms(message, wall_ms=wall_ms, by_wall=by_wall)
         rules = self._rules_for(message)
         row.forget(now_ms=now_ms, cap_per_ms=rules.cap_per_ms)
         ready = self._prepare(message, row, rules, now_ms=now_ms, wall_ms=wall_ms)
@@ -174,9 +177,10 @@ class DeliverLogic:
         row.put(message["decision_id"], Send("reserved", offset, "", 0, now_ms, wall_ms))
         self._stamp(state, slot, story)
         done = await dispatch(ready, self._lines[message["channel"]], clock, Limits(
-            self._params.attempts_max, useful_until_wall_ms(message), patience_ms),
+            self._params.attempts_max, useful_until_wall_ms(message, by_wall=by_wall), patience_ms),
             lambda: agreed(message, self._side.consents.denied(message["profile_id"])))
-        return self._settled(story, row, ready, done)
+        return self._settled(story, row, ready, done, tenant_now_ms(
+            message, wall_ms=done.at_ms, by_wall=by_wall))
 
     def _stamp(self, state: PartitionState, slot: int, story: Story) -> None:
         """The row has this offset in it now."""
@@ -225,14 +229,15 @@ class DeliverLogic:
                           sender=self._params.mail_from, locale=message["locale"],
                           date_ms=wall_ms)
 
-    def _settled(self, story: Story, row: Row, parcel: Parcel, done: Dispatched) -> Send:
+    def _settled(self, story: Story, row: Row, parcel: Parcel, done: Dispatched,
+                 now_ms: int) -> Send:
         """What a dispatch means for the row."""
         reply, message = done.reply, story.message
         story.detail = "" if reply is None else reply.detail
         if reply is not None and reply.address_bad:
             row.suppress(message["channel"], self._mark(parcel.address))
         return Send(done.state, story.record.offset, done.reason, done.attempts,
-                    tenant_now_ms(message, wall_ms=done.at_ms), done.at_ms,
+                    now_ms, done.at_ms,
                     confirmed=reply is not None and reply.confirmed,
                     bounced=reply is not None and reply.bounced)
 

@@ -40,16 +40,21 @@ class Standing:
     sent_ms: Sequence[int] = ()
 
 
-def tenant_now_ms(message: Mapping[str, Any], *, wall_ms: int) -> int:
-    """The tenant's time: the decision's moment and what has passed since it was decided."""
+def tenant_now_ms(message: Mapping[str, Any], *, wall_ms: int, by_wall: bool = False) -> int:
+    """The tenant's time: the decision's moment and what has passed since it was decided.
+
+    by_wall   the tenant lives by the wall clock: no less than that, however late it was decided
+    """
     passed_ms = max(0, wall_ms - int(message["decided_ms"]))
-    return int(message["moment_ms"]) + passed_ms
+    now_ms = int(message["moment_ms"]) + passed_ms
+    return max(now_ms, wall_ms) if by_wall else now_ms
 
 
-def useful_until_wall_ms(message: Mapping[str, Any]) -> int:
-    """Wall clock at which the message stops being useful."""
-    useful_ms = int(message["useful_until_ms"]) - int(message["moment_ms"])
-    return int(message["decided_ms"]) + useful_ms
+def useful_until_wall_ms(message: Mapping[str, Any], *, by_wall: bool = False) -> int:
+    """Wall clock at which the message stops being useful; `by_wall` as in `tenant_now_ms`."""
+    useful_until_ms = int(message["useful_until_ms"])
+    until_ms = int(message["decided_ms"]) + useful_until_ms - int(message["moment_ms"])
+    return min(until_ms, useful_until_ms) if by_wall else until_ms
 
 
 def sent_within(sent_ms: Sequence[int], *, now_ms: int, span_ms: int) -> int:

@@ -64,12 +64,20 @@ def test_a_wall_clock_that_was_set_back_does_not_turn_tenant_time_back() -> None
     assert tenant_now_ms(message(), wall_ms=NOW_MS - 10) == MOMENT_MS
 
 
-@given(st.integers(0, 10_000_000))
-def test_both_clocks_expire_a_message_at_the_same_moment(passed_ms: int) -> None:
+@pytest.mark.parametrize("by_wall", [False, True])
+@given(passed_ms=st.integers(0, 10_000_000))
+def test_both_clocks_expire_a_message_at_the_same_moment(by_wall: bool, passed_ms: int) -> None:
     said, wall_ms = message(), NOW_MS + passed_ms
-    by_wall = wall_ms > useful_until_wall_ms(said)
-    by_tenant = tenant_now_ms(said, wall_ms=wall_ms) > said["useful_until_ms"]
-    assert by_wall == by_tenant
+    of_wall = wall_ms > useful_until_wall_ms(said, by_wall=by_wall)
+    of_tenant = tenant_now_ms(said, wall_ms=wall_ms, by_wall=by_wall) > said["useful_until_ms"]
+    assert of_wall == of_tenant
+
+
+def test_a_tenant_by_the_wall_clock_expires_what_was_decided_late() -> None:
+    said = message(moment_ms=NOW_MS - 100, useful_until_ms=NOW_MS + 50, decided_ms=NOW_MS)
+    assert tenant_now_ms(said, wall_ms=NOW_MS + 60) < said["useful_until_ms"]
+    assert tenant_now_ms(said, wall_ms=NOW_MS + 60, by_wall=True) > said["useful_until_ms"]
+    assert useful_until_wall_ms(said, by_wall=True) == NOW_MS + 50
 
 
 @given(st.lists(st.integers(0, 1000)), st.integers(0, 1000), st.integers(1, 500))

@@ -39,6 +39,7 @@ brief: Remind them kindly.
 variants: {plain: {strategy: reminder}}
 conversion: {event: purchase, within: 3d}
 expires: 1h
+clock: event
 """
 
 
@@ -170,6 +171,17 @@ def test_shadow_mode_sends_nothing_and_says_so() -> None:
     assert deliveries(run(logic(channel, side=side), partition(), batch(message()))) == [
         ("skipped", "shadow")]
     assert channel.parcels == []
+
+
+@pytest.mark.parametrize(("clock", "found"), [
+    ("event", ("sent", "")), ("wall", ("skipped", "message_expired"))])
+def test_what_was_decided_late_is_sent_by_the_tenants_own_clock_only(
+        clock: str, found: tuple[str, str]) -> None:
+    side = SideInputs()
+    side.take("playbooks.published", {
+        "tenant": "default", "name": "abandoned_cart", "version": 1, "active": True,
+        "yaml": PLAYBOOK.replace("clock: event", f"clock: {clock}")})
+    assert deliveries(run(logic(Scripted(), side=side), partition(), batch(message()))) == [found]
 
 
 def test_a_new_version_of_the_playbook_counts_from_the_next_message() -> None:
