@@ -77,9 +77,11 @@ def odd(dice: random.Random, topic: str) -> bytes:
         "double": lambda: dice.choice([0.0, -1.5, float("inf"), float("nan")]),
         "boolean": lambda: dice.random() < 0.5}
     fields = {name: made[kind]() for name, kind in kinds.items()}
-    # Its origin is nobody's: otherwise the records of that upstream partition would be repeats. A
-    # playbook's tenant is not new: time would pass for it, and the road never come to rest.
-    tenants = ["poisoned"] if topic == pipeline.PLAYBOOKS else ["strange", ""]
+    # Its origin is nobody's: otherwise the records of that upstream partition would be repeats. The
+    # tenant of a playbook, and of a word on consent, is not new: time would pass for it, and the
+    # road never come to rest.
+    is_known = topic in (pipeline.PLAYBOOKS, pipeline.CONSENTS)
+    tenants = ["poisoned"] if is_known else ["strange", ""]
     strange = {"tenant": dice.choice(tenants), "origin_partition": 99,
                "origin_offset": dice.randrange(2**40)}
     return contract(topic).encode({**fields, **{n: v for n, v in strange.items() if n in fields}})
