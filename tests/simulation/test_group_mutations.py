@@ -98,12 +98,12 @@ def a_thing_s_share_is_added(patch: Patch) -> None:
     patch.setattr(SideInputs, "_take_share", taken_as(changed))
 
 
-def members_of_a_thing_are_added(patch: Patch) -> None:
+def members_are_added(patch: Patch) -> None:
     def take(self: SideInputs, record: dict[str, Any]) -> None:
         group = (record["tenant"], record["entity"], record["segment"])
         before = self.rolls.get(group, {}).get(record["partition"])
         TAKE(self, record)
-        if before is not None and group[1] != SEGMENT and group in self._members:
+        if before is not None and group in self._members:
             self._members[group] += before["members"]
     patch.setattr(SideInputs, "_take_share", take)
 
@@ -134,7 +134,7 @@ def a_row_of_one_partition_twice(patch: Patch) -> None:
 MISTAKES = (counted_again_after_a_take_over, a_zombie_s_share_stands, lost_when_a_partition_moves,
             things_are_lost_when_a_partition_moves, forgotten_before_it_is_time,
             said_before_it_is_kept, things_are_said_before_they_are_kept,
-            a_thing_s_share_is_added, members_of_a_thing_are_added, one_partition_stands_for_all,
+            a_thing_s_share_is_added, members_are_added, one_partition_stands_for_all,
             what_fell_out_stays, a_row_of_one_partition_twice)
 
 
