@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.signal import phases
@@ -255,9 +256,13 @@ async def run(told: Told, stopwatch: phases.Stopwatch | None) -> None:
 
 def make_changelog(told: Told) -> None:
     admin, name = AdminClient({"bootstrap.servers": told.bootstrap}), f"{told.group}-changelog"
-    if name not in admin.list_topics(timeout=30).topics:
-        admin.create_topics([NewTopic(name, told.partitions, 1,
-                                      config={"cleanup.policy": "compact"})])[name].result(30)
+    made = admin.create_topics([NewTopic(name, told.partitions, 1,
+                                         config={"cleanup.policy": "compact"})])[name]
+    try:
+        made.result(30)
+    except KafkaException as fault:         # another process of this job was first
+        if fault.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from bench.measuring import own_cpu
 from streams.adapters.consuming import BatchFeed
 from streams.adapters.producing import Barrier, Outbox
 from streams.choose.program import Program
-from streams.engine.lane import Lane
+from streams.engine import lane
 
 START, REST = "start: imports, compiled code", "librdkafka's threads, event loop"
 CONSUMER, DECODE, KERNEL, FIRINGS = "consumer", "decode", "kernel", "firings"
@@ -72,7 +72,7 @@ def watch(logic: Any) -> Stopwatch:
     stopwatch.wrap(Program, "run", KERNEL)
     stopwatch.wrap(logic, "_batch", DECODE)
     stopwatch.wrap(logic, "walk", FIRINGS)
-    stopwatch.wrap(Lane, "_rows", ROWS)
+    stopwatch.wrap(lane, "rows_of", ROWS)
     stopwatch.wrap(Outbox, "send", _sent)
     stopwatch.wrap(Barrier, "reported", REPORTS)
     stopwatch.wrap(BatchFeed, "_turn", CONSUMER)

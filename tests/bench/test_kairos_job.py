@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import orjson
 import pytest
 
@@ -42,3 +45,9 @@ def test_every_firing_is_the_twins_and_comes_once(workload: str, form: str) -> N
     assert len(wanted) > 50
     for batch in (700, 5_000):
         assert sorted(fired(workload, stream, form, batch)) == wanted
+
+
+def test_what_the_stopwatch_stands_at_is_there() -> None:
+    """It wraps code by name, in a process of its own: what it wraps stays wrapped."""
+    subprocess.run([sys.executable, "-c", "from bench.signal import kairos_job, phases; "
+                    "phases.watch(kairos_job.SignalLogic)"], check=True)
