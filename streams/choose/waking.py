@@ -101,9 +101,11 @@ def _wake(heap, count, owner, limit_ms, w, v, hashes, person, segments, in_force
 def woken(program: Program, tables: Tables, tenant: str, in_force: npt.NDArray[np.int64], *,
           limit_ms: int, unseen_below: int, stamp: int) -> Iterator[Woken]:
     """Everybody of the tenant for whom there is something to do by `limit_ms`, one at a time, by
-    moment and then by key: as `Deadlines.due`, with what asks for nothing settled on the way.
+    moment and then by key, with what asks for nothing settled on the way.
 
-    The caller settles whoever asks and arms them again before it takes the next.
+    The caller settles whoever asks and arms them again, later than the moment, before it takes the
+    next: so effects come in the order of event time whatever was armed too early, and a replay on
+    rows that lie in other slots numbers its emissions alike.
 
     in_force       hashes of the absences in force
     unseen_below   rows that have seen this input are passed over: they are only armed again

@@ -8,8 +8,6 @@ memory have no entry (`cold` knows when they are due): they come back in time, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -50,24 +48,6 @@ def pop(heap, count):
         heap[at, 0], heap[at, 1] = heap[below, 0], heap[below, 1]
         at = below
     heap[at, 0], heap[at, 1] = due_ms, slot
-
-
-@compiled
-def _pop_earliest(heap, count, armed, owners, owner, limit_ms, found):
-    """Take the entries of the earliest moment up to `limit_ms`; (entries left, slots found)."""
-    taken, moment = 0, np.int64(-1)
-    while count > 0 and heap[0, 0] <= limit_ms and taken < len(found):
-        due_ms, slot = heap[0, 0], heap[0, 1]
-        if moment >= 0 and due_ms != moment:
-            break
-        pop(heap, count)
-        count -= 1
-        if armed[slot] == due_ms and owners[slot] == owner:
-            armed[slot] = 0
-            moment = due_ms
-            found[taken] = slot
-            taken += 1
-    return count, taken
 
 
 @compiled
@@ -131,23 +111,3 @@ class Deadlines:
     def bring(self, limit_ms: int) -> None:
         """Have those rows in memory whose timers come up by `limit_ms`."""
         self._rows.bring_due(self.owner, limit_ms)
-
-    def due(self, limit_ms: int) -> Iterator[tuple[int, int]]:
-        """(moment, slot) of what is due by `limit_ms`, one at a time, by moment and then by key.
-
-        The caller acts on what is really due and arms the row again, later than the moment, before
-        it takes the next: so effects come in the order of event time whatever was armed too early,
-        and a replay on rows that lie in other slots numbers its emissions alike.
-        """
-        self.bring(limit_ms)
-        while self.count and self.heap[0, 0] <= limit_ms:
-            moment = int(self.heap[0, 0])
-            slots: list[int] = []
-            found = np.zeros(1024, np.int64)
-            while self.count and self.heap[0, 0] == moment:
-                self.count, taken = _pop_earliest(self.heap, self.count,
-                                                  self._rows.views.armed, self._owners,
-                                                  self.owner, moment, found)
-                slots += found[:taken].tolist()
-            for slot in sorted(slots, key=self._rows.key):
-                yield moment, slot

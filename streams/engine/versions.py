@@ -202,13 +202,6 @@ class Versions:
         return [key for key in self._tags.up_to(self._oldest_tag, limit)
                 if key not in self._dropped]
 
-    def write(self, number: int, rows: Iterable[Entry]) -> list[Entry]:
-        """`writing` of rows that are there together."""
-        given, stamp = list(rows), stamp_of(number)
-        return list(self.writing(number, [
-            ([key for key, _ in given],
-             [None if body is None else stamp + body for _, body in given])]))
-
     def writing(self, number: int,
                 parts: Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]],
                 ) -> Iterator[Entry]:
@@ -252,7 +245,7 @@ class Versions:
         return Lineage((*kept, (self.lineage.epoch, number)))
 
     def settle(self, lineage: Lineage) -> None:
-        """The commit of what `write` gave was taken: it counts, and what it replaced is spent."""
+        """The commit of what `writing` gave was taken: it counts, and what it replaced is spent."""
         self.lineage = lineage
         self._spent.clear()
         self._forget(list(self._ripe))

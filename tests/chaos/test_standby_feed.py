@@ -19,7 +19,7 @@ from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
 from streams.choose.tables import Tables
 from streams.engine.checkpoints import Base
-from streams.engine.versions import Lineage, Versions
+from streams.engine.versions import Lineage, Versions, stamp_of
 from streams.kernel.side_inputs import SideInputs
 from streams.settings import Settings
 
@@ -39,13 +39,12 @@ class Owner:
 
     def checkpoint(self, *people: bytes) -> Lineage:
         tables = self._program.tables()
-        rows = []
         for person in people:
             tables.people.stamp(tables.people.slot(person), 7)
-            rows.append((person, tables.encode(person)))
         number = self._versions.lineage.number + 1
+        rows = tables.encode_all(people, stamp_of(number))
         producer = Producer(self._settings.kafka_client)
-        for key, value in self._versions.write(number, rows):
+        for key, value in self._versions.writing(number, [(people, rows)]):
             producer.produce(CHOOSE.keeps, key=key, value=value, partition=0)
         assert producer.flush(TIMEOUT_S) == 0
         lineage = self._versions.next(number)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from streams.engine import checkpoints, versions
-from streams.engine.versions import Entry, Lineage, Versions, full
+from streams.engine.versions import Entry, Lineage, Versions, full, stamp_of
 from streams.kernel.errors import StateError
+
+
+def written(by: Versions, number: int, *parts: list[Entry]) -> list[Entry]:
+    """What a checkpoint of these rows puts into the changelog."""
+    stamp = stamp_of(number)
+    return list(by.writing(number, (
+        ([key for key, _ in rows], [None if body is None else stamp + body for _, body in rows])
+        for rows in parts)))
 
 
 class Life:
@@ -31,7 +39,7 @@ class Life:
     def checkpoint(self, *rows: Entry, commits: bool = True) -> None:
         number = self.lineage.number + 1
         due = [*rows, *((key, b"moved") for key in self.versions.take_moving())]
-        for stored, value in self.versions.write(number, due):
+        for stored, value in written(self.versions, number, due):
             self.log.pop(stored, None)
             self.log[stored] = value
         if commits:
@@ -59,7 +67,8 @@ def test_what_a_zombie_writes_and_clears_changes_nothing() -> None:
     zombie = life.versions
     assert life.take_over() == {b"a": b"1", b"b": b"2"}
     life.checkpoint((b"b", b"3"))
-    for stored, value in zombie.write(3, [(b"a", b"old"), (b"b", None), (b"z", b"old")]):
+    for stored, value in written(
+            zombie, 3, [(b"a", b"old"), (b"b", None), (b"z", b"old")]):
         life.log.pop(stored, None)
         life.log[stored] = value
     assert life.take_over() == {b"a": b"1", b"b": b"3"}
@@ -170,9 +179,8 @@ def test_rows_that_are_handed_over_in_parts_are_written_like_those_that_come_tog
                [(b"a", None), (b"b", None), (b"c", None), (b"d", None)], [], []]
     whole, parted = (Versions(Lineage().claimed()) for _ in range(2))
     for number, rows in enumerate(stories, 1):
-        stamp = versions.stamp_of(number)
-        parts = [([key], [None if body is None else stamp + body]) for key, body in rows]
-        assert list(parted.writing(number, parts)) == whole.write(number, rows)
+        parts = [[row] for row in rows]
+        assert written(parted, number, *parts) == written(whole, number, rows)
         for each in (whole, parted):
             each.settle(each.next(number))
     assert len(whole) == len(parted) == 0
