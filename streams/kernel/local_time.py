@@ -11,15 +11,19 @@ from zoneinfo import ZoneInfo
 from streams.kernel.moments import SECOND_MS
 
 _NAME_CHARS_MAX = 64
+# Files beside the zones that are none, or another one on each machine.
+_NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+_NO_FOLDERS = ("posix/", "right/")
 
 
 @lru_cache(maxsize=1024)
 def zone_of(name: str) -> ZoneInfo | None:
     """The time zone of an IANA name such as Europe/Berlin; None when there is none of that name.
 
-    `name` may be a stranger's: paths, folders and nonsense are no zones.
+    `name` may be a stranger's: paths, folders and nonsense are no zones, nor is the machine's own.
     """
-    if not name or len(name) > _NAME_CHARS_MAX:
+    if (not name or len(name) > _NAME_CHARS_MAX or name in _NO_ZONES
+            or name.startswith(_NO_FOLDERS)):
         return None
     try:
         return ZoneInfo(name)

@@ -6,8 +6,9 @@ import codecs
 import re
 from pathlib import Path
 from typing import Any, Literal, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from streams.kernel.local_time import zone_of
 from streams.kernel.moments import parse_span
 from streams.worlds.loading_parts import condition, value
 from streams.worlds.mapping import (
@@ -105,9 +106,8 @@ def _time(top: Section) -> TimeRule:
     if form not in NAMED and "%" not in form:
         block.fail("format", f"'{form}' is not known",
                    one_of(form, NAMED) + " (or a strptime pattern such as %d/%m/%Y %H:%M)")
-    try:
-        zone = ZoneInfo(block.text("zone", "UTC"))
-    except (ZoneInfoNotFoundError, ValueError):
+    zone = zone_of(block.text("zone", "UTC"))
+    if zone is None:
         block.fail("zone", "is no time zone known here", "write it like Europe/London, or UTC")
     block.close()
     return TimeRule(columns, form, zone, line)

@@ -105,6 +105,23 @@ def test_times_that_are_skipped_or_come_twice(day: str, minute: int, at: str) ->
     assert [m.moment_ms for m in world.reach(ms(f"{day}T12:00"))] == [ms(at)]
 
 
+def test_a_time_skipped_over_midnight_comes_on_the_next_date() -> None:
+    # Nuuk goes from 23:00 on the 30th of March to midnight of the 31st, at 01:00 UTC.
+    trigger = replace(EVERY_DAY, minute=23 * 60 + 30, zone="America/Nuuk")
+    world = World(playbook(trigger, expires_ms=60 * DAY_MS))
+    world.tell(event(1, "search", ms("2024-03-31T01:10")))
+    assert [(m.moment_ms, m.evidence["date"]) for m in world.reach(ms("2024-04-01T12:00"))] == [
+        (ms("2024-03-31T01:30"), "2024-03-30"), (ms("2024-04-01T00:30"), "2024-03-31")]
+
+
+def test_a_date_that_ends_early_is_of_use_when_its_time_has_come() -> None:
+    trigger = replace(RENEWAL, shift_days=0, minute=23 * 60 + 30, zone="America/Nuuk")
+    world = World(playbook(trigger, expires_ms=60 * DAY_MS))
+    world.tell(signup(1, START, "2024-03-30"))
+    (found,) = world.reach(ms("2024-03-31T01:45"))
+    assert found.moment_ms == ms("2024-03-31T01:30") < found.useful_until_ms
+
+
 def test_only_on_its_days_and_for_people_who_did_it() -> None:
     trigger = replace(EVERY_DAY, event="purchase", days=(0, 3), zone="Asia/Tokyo",
                       within_ms=10 * DAY_MS)
@@ -201,6 +218,7 @@ def test_watermarks_hour_by_hour_bring_every_date(
     ("2024-04-10", "2024-04-07T07:00"),
     ("2024-04-09T23:30:00Z", "2024-04-07T07:00"),        # is the 10th in Berlin
     (ms("2024-04-10T12:00"), "2024-04-07T07:00"),
+    ("20240410", "2024-04-07T07:00"), (" 2024-04-10 ", "2024-04-07T07:00"),
     ("", None), (None, None), ("soon", None), ("2024-02-30", None), ("1066-10-14", None),
     (True, None), ([1], None), ("9" * 400, None), (1e300, None), ("9999-12-31", None),
 ])
@@ -245,7 +263,15 @@ def test_properties_without_the_date_change_nothing(properties: str) -> None:
     assert found.event_id == "e1"
 
 
-@pytest.mark.parametrize("name", ["", "Mars/X", "../../etc/passwd", "/etc/passwd", "Europe",
-                                  "x" * 500, "a\x00b", "Europe/Berlin\n", "\ud800"])
+@pytest.mark.parametrize("value", ["20240410", "2024-04-10 ", "2024-04-10"])
+def test_a_date_is_that_day_wherever_the_person_is(value: str) -> None:
+    world = World(playbook(replace(RENEWAL, shift_days=0, zone="America/New_York")))
+    world.tell(signup(1, START, value))
+    assert [m.evidence["date"] for m in world.reach(ms("2024-04-10T14:00"))] == ["2024-04-10"]
+
+
+@pytest.mark.parametrize("name", ["", "Mars/X", "localtime", "posixrules", "posix/Europe/Berlin",
+                                  "right/UTC", "Factory", "../../etc/passwd", "/etc/passwd",
+                                  "Europe", "x" * 500, "a\x00b", "Europe/Berlin\n", "\ud800"])
 def test_what_is_no_zone(name: str) -> None:
     assert zone_of(name) is None

@@ -30,6 +30,7 @@ GOOD = "type: purchase\ntime: at\nfields: {user_id: who}\n"
     ("type: clock\ntime: at\nfields: {user_id: who}\n", 1, "no event type"),
     ("type: purchase\ntime: {column: at, format: unixs}\nfields: {user_id: who}\n", 2, "unix_s"),
     ("type: purchase\ntime: {column: at, zone: Mars/Base}\nfields: {user_id: who}\n", 2, "zone"),
+    ("type: purchase\ntime: {column: at, zone: Europe}\nfields: {user_id: who}\n", 2, "zone"),
     (GOOD + "group: {same: who}\n", 4, "group.by"),
     (GOOD + "lines: {item_id: i}\n", 4, "price"),
     (GOOD + "lines: {item_id: i, price: p, total: t}\n", 4, "price"),

@@ -12,6 +12,7 @@ date was told does not come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -97,14 +98,20 @@ def _told(trigger: Trigger, properties_json: str,
     if day is None:
         return None
     due_ms = moment_at(day + timedelta(days=trigger.shift_days), trigger.minute, zone)
-    return due_ms, 0 if trigger.shift_days > 0 else end_of(day, zone), day.isoformat()
+    if trigger.shift_days > 0:
+        return due_ms, 0, day.isoformat()
+    # Where clocks are set forward over midnight a time of the day comes on the next date only.
+    last = max(day, local_date(due_ms, zone))
+    return due_ms, end_of(last, zone), day.isoformat()
 
 
 def _day(value: object, zone: ZoneInfo) -> date | None:
-    try:
-        if isinstance(value, str) and len(value) == len("2026-03-01"):
+    if isinstance(value, str):
+        value = value.strip()
+        with suppress(ValueError):
             day = date.fromisoformat(value)
             return day if 1970 < day.year < 2100 else None
+    try:
         moment_ms = parse_moment(value)
     except (ValueError, OverflowError):
         return None

@@ -108,8 +108,9 @@ def _first(trigger: Trigger, zone_name: str, after_ms: int, used: str) -> tuple[
     zone = zone_of(zone_name)
     if zone is None:             # a row from a machine whose time zone data knew more
         return None
-    day = local_date(after_ms, zone)
-    for _ in range(_DAYS_AHEAD):
+    # A time that is skipped where clocks are set forward over midnight comes on the next date.
+    day = local_date(after_ms, zone) - timedelta(days=1)
+    for _ in range(_DAYS_AHEAD + 1):
         if day.weekday() in trigger.days and day.isoformat() > used:
             due_ms = moment_at(day, trigger.minute, zone)
             if due_ms > after_ms:
