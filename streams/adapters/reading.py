@@ -115,7 +115,9 @@ def read_messages(settings: Settings, topic: str, partition: int, start: int = O
     """`read_whole`, as messages, some thousand at a time."""
     consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
                          "enable.auto.commit": False, "enable.partition.eof": True,
-                         "auto.offset.reset": "earliest"})
+                         "auto.offset.reset": "earliest",
+                         # A full queue stops fetching, for a whole second unless told otherwise.
+                         "fetch.queue.backoff.ms": 5})
     try:
         place = TopicPartition(topic, partition, start)
         low, high = reach_of(consumer, place)
