@@ -17,6 +17,7 @@ from confluent_kafka import (
 )
 
 from streams.adapters.reading import (
+    READER,
     is_transient,
     reach_of,
     record_of,
@@ -44,8 +45,7 @@ class ControlFeed:
         self._last_words = ""
         self._closing = threading.Event()
         self._consumer = Consumer({
-            **settings.kafka_client, "group.id": "kairos-readers", "enable.auto.commit": False,
-            "auto.offset.reset": "earliest", "fetch.wait.max.ms": 100,
+            **settings.kafka_client, **READER, "fetch.wait.max.ms": 100,
             "topic.metadata.refresh.interval.ms": 30_000, "error_cb": self._heard})
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 

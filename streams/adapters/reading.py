@@ -21,6 +21,11 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# Of a consumer that is assigned partitions, and belongs to no group but by name.
+READER: dict[str, str | int | bool] = {
+    "group.id": "kairos-readers", "enable.auto.commit": False, "auto.offset.reset": "earliest",
+    # With its queue full the client stops fetching, for a whole second unless told otherwise.
+    "fetch.queue.backoff.ms": 5}
 _WAIT_S = 30.0         # for an answer, and for a partition's leader
 _ASK_AGAIN_S = 0.2
 _PATIENCE_S, _SILENCE_S = 0.05, 60.0        # for some messages; for any
@@ -113,11 +118,7 @@ def read_whole(settings: Settings, topic: str, partition: int, start: int = OFFS
 def read_messages(settings: Settings, topic: str, partition: int, start: int = OFFSET_BEGINNING,
                   ) -> Iterator[list[Message]]:
     """`read_whole`, as messages, some thousand at a time."""
-    consumer = Consumer({**settings.kafka_client, "group.id": "kairos-readers",
-                         "enable.auto.commit": False, "enable.partition.eof": True,
-                         "auto.offset.reset": "earliest",
-                         # A full queue stops fetching, for a whole second unless told otherwise.
-                         "fetch.queue.backoff.ms": 5})
+    consumer = Consumer({**settings.kafka_client, **READER, "enable.partition.eof": True})
     try:
         place = TopicPartition(topic, partition, start)
         low, high = reach_of(consumer, place)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.adapters.clock import WallClock
-from streams.adapters.reading import end_of, unreachable
+from streams.adapters.reading import READER, end_of, unreachable
 from streams.adapters.snapshots import SnapshotFiles
 from streams.engine import checkpoints, snapshots
 from streams.engine.checkpoints import Base
@@ -75,9 +75,8 @@ class StandbyFeed:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            reading = Consumer({**self._settings.kafka_client, "group.id": "kairos-readers",
-                                "enable.auto.commit": False, "enable.partition.eof": True,
-                                "auto.offset.reset": "earliest"})
+            reading = Consumer({**self._settings.kafka_client, **READER,
+                                "enable.partition.eof": True})
             asking = Consumer({**self._settings.kafka_client, "group.id": self._stage.group,
                                "enable.auto.commit": False})
             try:
