@@ -281,27 +281,36 @@ class _Visit:
 
     def _pass_gate(self, pair: identity.Pair | None) -> int:
         """Hear what is said, publish what is news; returns the purposes allowed."""
-        record, event = self._record, self._event
+        event = self._event
         words: gate.Words = dict(self._tail().get("words", {}))
-        said = [*self._inherited(pair), *gate.claims(event)]
+        said = [*self._inherited(pair, words), *gate.claims(event)]
         changed, news = gate.hear(words, said, is_explicit=event["event_type"] == "consent")
         if changed:
             self._keep(words=words)
         self._publish(news)
-        return gate.mask(words, self._logic._side.consents.words(self._person),
-                         partition=record.partition, offset=record.offset)
+        return gate.mask(self._standing(words))
 
-    def _inherited(self, pair: identity.Pair | None) -> list[gate.Claim]:
-        """A visitor's words, when this event says who the visitor is and nobody was it before."""
+    def _standing(self, words: gate.Words) -> dict[int, tuple[int, bool]]:
+        return gate.standing(words, self._logic._side.consents.words(self._person),
+                             partition=self._record.partition, offset=self._record.offset)
+
+    def _inherited(self, pair: identity.Pair | None, words: gate.Words) -> list[gate.Claim]:
+        """A visitor's words, when this event is the first that says who the visitor is. `words`:
+        the person's own."""
         if pair is None:
             return []
         self._keep()          # the visitor's row may get ahead; this one must say that it was asked
-        visitor, person = pair
-        before = self._record.offset - 1
-        if identity.linked(self._slab, visitor, before) not in (None, person):
+        visitor, _ = pair
+        if identity.linked(self._slab, visitor, self._record.offset - 1) is not None:
             return []
         slot = self._slab.find(identity.visitor_key(visitor))
-        return [] if slot is None else gate.inherited(self._slab.tails[slot].get("words", {}))
+        asked = dict(self._tail().get("asked", {}))
+        theirs = {} if slot is None else gate.after(self._slab.tails[slot].get("words", {}),
+                                                    asked.pop(visitor, None))
+        if theirs:          # an event that nobody may keep makes no link, and is soon said again
+            asked[visitor] = max(word[0] for word in theirs.values())
+            self._keep(asked=dict([*asked.items()][-identity.LINKS_MAX:]))
+        return gate.inherited(theirs, self._standing(words))
 
     def _publish(self, news: list[gate.Claim]) -> None:
         if not news:

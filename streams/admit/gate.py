@@ -4,7 +4,8 @@ In       an event's claims, the person's words so far in this partition, the boo
 Out      the mask of purposes that are allowed | Refused, and the words that are news
 Keeps    per person and purpose: the newest word, and when it was last published
 Refuses  no_consent
-Time     event time only: the newest word stands, and a denial wins a tie
+Time     event time only: the newest word stands, and a denial wins a tie; of a visitor's word and a
+         person's, when the two turn out to be one, the strictest
 """
 
 from __future__ import annotations
@@ -38,9 +39,25 @@ def origin(event: Mapping[str, Any]) -> str:
     return WITHDRAWALS.get(event["event_type"], "event")
 
 
-def inherited(words: Words) -> list[Claim]:
-    """The words of a visitor, for the person that the visitor turns out to be."""
-    return [(int(bit), word[1], word[0]) for bit, word in sorted(words.items())]
+def after(words: Words, event_ms: int | None) -> Words:
+    """The words that were said after `event_ms`; None: all of them."""
+    return {name: word for name, word in words.items() if event_ms is None or word[0] > event_ms}
+
+
+def inherited(words: Words, standing: Mapping[int, tuple[int, bool]]) -> list[Claim]:
+    """The words of a visitor, for the person that the visitor turns out to be.
+
+    Where both have spoken the strictest word wins, and counts as said when the newer of the two
+    was: a login is no agreement, and only what is said after both can lift the denial. `standing`:
+    the person's own, purpose bit -> (event_ms, granted).
+    """
+    claims = []
+    for name, (event_ms, granted, _) in sorted(words.items()):
+        own = standing.get(int(name))
+        both = (event_ms, granted) if own is None else (max(event_ms, own[0]), granted and own[1])
+        if both != own:
+            claims.append((int(name), both[1], both[0]))
+    return claims
 
 
 def hear(words: Words, said: Iterable[Claim], *, is_explicit: bool) -> tuple[bool, list[Claim]]:
@@ -70,25 +87,26 @@ def evidence(*, partition: int, offset: int, event_id: str) -> str:
     return f"{RAW_TOPIC}/{partition}/{offset}/{event_id}"
 
 
-def mask(words: Words, book: Mapping[int, tuple[int, bool, str]], *, partition: int,
-         offset: int) -> int:
-    """Purposes allowed at this record: per purpose the newest of both words; default deny.
+def standing(words: Words, book: Mapping[int, tuple[int, bool, str]], *, partition: int,
+             offset: int) -> dict[int, tuple[int, bool]]:
+    """Purpose bit -> (event_ms, granted) of the newest word at this record, here or in the book.
 
     A word in the book that stands at this record or after it in this very partition has not been
     said yet. A worker that starts again after a crash finds such words, published by its former
     self; heeding them would refuse what was admitted before.
     """
-    allowed = 0
-    for bit, name in _NAMES.items():
-        local, shared = words.get(name), book.get(bit)
-        newest = None if local is None else (local[0], not local[1])
-        if shared is not None:
-            rank = (shared[0], not shared[1])
-            if (newest is None or rank > newest) and not _is_ahead(shared[2], partition, offset):
-                newest = rank
-        if newest is not None and not newest[1]:
-            allowed |= bit
-    return allowed
+    newest = {int(name): (word[0], word[1]) for name, word in words.items()}
+    for bit, (event_ms, granted, proof) in book.items():
+        own = newest.get(bit)
+        if ((own is None or (event_ms, not granted) > (own[0], not own[1]))
+                and not _is_ahead(proof, partition, offset)):
+            newest[bit] = (event_ms, granted)
+    return newest
+
+
+def mask(words: Mapping[int, tuple[int, bool]]) -> int:
+    """Purposes allowed by the words that stand; default deny."""
+    return sum(bit for bit, (_, granted) in words.items() if granted)
 
 
 def _is_ahead(proof: str, partition: int, offset: int) -> bool:

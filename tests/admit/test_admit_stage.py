@@ -242,6 +242,55 @@ def test_unsubscribing_and_complaining_withdraw_contact_even_without_consent(
     assert [e.topic for e in stranger].count("receipts.received") == 1
 
 
+
+NO_CONTACT = {"contact": False}
+
+
+@pytest.mark.parametrize("person_said, visitor_said, allowed", [
+    (NO_CONTACT, ALL, 11), (ALL, NO_CONTACT, 11), (ALL, ALL, 15), (NO_CONTACT, NO_CONTACT, 11),
+    (None, NO_CONTACT, 11), (NO_CONTACT, None, 11)])
+@pytest.mark.parametrize("later", ["person", "visitor"])
+def test_of_two_that_turn_out_to_be_one_the_strictest_word_stands(
+        world: World, person_said: Any, visitor_said: Any, allowed: int, later: str) -> None:
+    ms = {"person": NOW_MS, "visitor": NOW_MS, later: NOW_MS + 10}
+    visit = {"user_id": None, "anonymous_id": "v"}
+    start = {name: True for name in ("measure", "personalise", "train")}
+    admitted = world.of(
+        "events.admitted",
+        event("1", consent={**start, **(person_said or {})}, event_ms=ms["person"]),
+        event("2", **visit, consent={**start, **(visitor_said or {})}, event_ms=ms["visitor"]),
+        event("3", "identify", anonymous_id="v", consent=None, event_ms=NOW_MS + 20),
+        event("4", consent=None, event_ms=NOW_MS + 30),
+        event("5", consent=ALL, event_ms=NOW_MS + 40),
+        event("6", "identify", anonymous_id="v", consent=None, event_ms=NOW_MS + 50),
+        event("7", consent=None, event_ms=NOW_MS + 60))
+    assert [a["purposes"] for a in admitted[2:]] == [allowed, allowed, 15, 15, 15]
+
+
+def test_a_denial_in_the_book_is_stricter_than_a_visitors_word(world: World) -> None:
+    world.side.take("consents.changed", {
+        "tenant": "default", "recorded_ms": NOW_MS, "profile_id": person("u1"),
+        "purpose": "contact", "granted": False, "event_ms": NOW_MS - 50,
+        "evidence": "unsubscribe/1"})
+    visit = {"user_id": None, "anonymous_id": "v"}
+    admitted = world.of("events.admitted", event("1", **visit),
+                        event("2", "alias", anonymous_id="v", consent=None),
+                        event("3", **visit, event_ms=NOW_MS), event("4", event_ms=NOW_MS + 1))
+    assert [a["purposes"] for a in admitted] == [15, 11, 11, 15]
+
+
+def test_a_visitors_no_is_heard_once_though_nobody_may_be_linked(world: World) -> None:
+    nothing = dict.fromkeys(ALL, False)
+    visit = {"user_id": None, "anonymous_id": "v"}
+    login = {"anonymous_id": "v", "consent": None}
+    assert world.words(
+        event("1", **visit, consent=nothing), event("2", "identify", **login),
+        event("3", event_ms=NOW_MS + 1), event("4", "identify", **login),
+        event("5", **visit, consent=nothing, event_ms=NOW_MS + 2), event("6", consent=None)) == [
+            "refused:no_consent", "refused:no_consent", "admitted", "admitted",
+            "refused:no_consent", "refused:no_consent"]
+
+
 def test_a_strangers_tenants_are_bounded(tmp_path: Path) -> None:
     world = World(tmp_path, limits=AdmitLimits(tenants_max=2))
     assert world.words(*(event("1", tenant=f"t{n}") for n in (1, 2, 3, 1))) == [
