@@ -2,19 +2,20 @@
 
 In       Moments of one person at one time, purposes in force, policy counts, what was said before
 Out      a Decision (a hold-out is one too) | a reason for silence per losing moment
-Keeps    when each playbook last spoke; the times of recent decisions, for the cap
+Keeps    when each playbook last spoke; the times of recent decisions and whose they were
 Refuses  no_purpose, not_in_audience, cooling_down, capped, outranked
 Time     the moment's
 
 Caps and cool-downs count hold-outs as if they had been spoken to; otherwise the two groups would
-no longer be alike. Arms are drawn by inverse-gap weighting, which has closed-form probabilities
-that can be logged exactly (Abe & Long 1999; Foster & Rakhlin, ICML 2020), over Beta-Bernoulli
-means, with a floor so that every arm goes on being tried.
+no longer be alike. Moments do not come in the order of their times (the timer of yesterday goes off
+behind the event of today), so both look forward as well as back. Arms are drawn by inverse-gap
+weighting, which has closed-form probabilities that can be logged exactly (Abe & Long 1999; Foster &
+Rakhlin, ICML 2020), over Beta-Bernoulli means, with a floor so that every arm goes on being tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -27,6 +28,9 @@ FLOOR = 0.05              # least probability of an arm
 GREED = 8.0               # how fast probability moves to the best arm as evidence grows
 CELL_EVIDENCE_MIN = 30    # below this many trials a cell backs off to everybody's counts
 
+TIMES_MAX = 100           # the greatest cap that a playbook may have
+
+Said = tuple[int, str]    # when, and by which playbook
 Counts = Mapping[str, tuple[int, int]]        # arm -> (trials, successes)
 
 
@@ -51,12 +55,26 @@ def why_not(moment: Moment, person: Person, said: Mapping[str, Any], purposes: i
         return "no_purpose"
     if playbook.audience is not None and not person.holds(playbook.audience):
         return "not_in_audience"
-    last = said.get("last", {}).get(playbook.name)
-    if last is not None and abs(moment.moment_ms - last) < playbook.cooldown_ms:
+    at_ms, times = moment.moment_ms, times_of(said)
+    own = {ms for ms, name in times if name == playbook.name}
+    own.update([said["last"][playbook.name]] if playbook.name in said.get("last", {}) else [])
+    if any(abs(at_ms - ms) < playbook.cooldown_ms for ms in own):
         return "cooling_down"
-    since = moment.moment_ms - playbook.cap_per_ms
-    spoken = sum(1 for ms in said.get("times", ()) if since < ms <= moment.moment_ms)
+    spoken = most_within([ms for ms, _ in times], at_ms, playbook.cap_per_ms)
     return "capped" if spoken >= playbook.cap_messages else ""
+
+
+def times_of(said: Mapping[str, Any]) -> list[Said]:
+    """The recent decisions, (ms, playbook) by time; of rows of old only the times are known."""
+    return [(entry, "") if isinstance(entry, int) else (entry[0], entry[1])
+            for entry in said.get("times", ())]
+
+
+def most_within(times: Sequence[int], at_ms: int, span_ms: int) -> int:
+    """The most of `times` (sorted) that any span of `span_ms` which also holds `at_ms` holds."""
+    near = [ms for ms in times if abs(ms - at_ms) < span_ms]
+    starts = [ms for ms in near if ms < at_ms]
+    return max(sum(start <= ms < start + span_ms for ms in near) for start in [*starts, at_ms])
 
 
 def rank(moments: list[Moment]) -> list[Moment]:
@@ -65,13 +83,18 @@ def rank(moments: list[Moment]) -> list[Moment]:
                                           m.object_id))
 
 
-def remember(said: dict[str, Any], moment: Moment, *, times_max: int = 100) -> None:
+def remember(said: dict[str, Any], moment: Moment) -> None:
     """Note that `moment` was decided, for cool-down and cap."""
-    said.setdefault("last", {})[moment.playbook.name] = moment.moment_ms
-    times = said.setdefault("times", [])
-    times.append(moment.moment_ms)
-    times.sort()
-    del times[:-times_max]
+    name = moment.playbook.name
+    join(said, {"last": {name: moment.moment_ms}, "times": [(moment.moment_ms, name)]})
+
+
+def join(said: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Into `said` what was said elsewhere to one who turns out to be the same person."""
+    last = said.setdefault("last", {})
+    for name, ms in other.get("last", {}).items():
+        last[name] = max(ms, last.get(name, ms))
+    said["times"] = sorted([*times_of(said), *times_of(other)])[-TIMES_MAX:]
 
 
 def id_of(moment: Moment, profile_id: str) -> str:

@@ -76,9 +76,6 @@ def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     if HELD_AS in theirs:
         mine[HELD_AS] = min(mine.get(HELD_AS, 1.0), theirs[HELD_AS])
     if said := theirs.get("d"):
-        own = mine.setdefault("d", {})
-        for name, ms in said.get("last", {}).items():
-            own.setdefault("last", {})[name] = max(ms, own.get("last", {}).get(name, ms))
-        own["times"] = sorted([*own.get("times", []), *said.get("times", [])])[-100:]
+        decision.join(mine.setdefault("d", {}), said)
     if kept := theirs.get("w"):
         triggers.merge(mine.setdefault("w", {}), kept)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams.choose import decision
 from streams.choose.triggers import Moment, Person
 from streams.kernel import ids
-from streams.kernel.moments import DAY_MS
+from streams.kernel.moments import DAY_MS, HOUR_MS
 from streams.playbooks.model import Condition, Playbook, Trigger, Variant
 
 PLAYBOOK = Playbook(
@@ -73,12 +73,42 @@ def test_the_hold_out_is_sticky_nested_and_of_its_size() -> None:
     ({"last": {"p": 0}}, ALL, None, DAY_MS, ""),
     ({"last": {"q": 0}, "times": [1, 2]}, ALL, None, DAY_MS, "capped"),
     ({"times": [1, 2]}, ALL, None, 7 * DAY_MS + 1, ""),
+    ({"times": [[1, "q"], [2, "q"]]}, ALL, None, DAY_MS, "capped"),
+    ({"times": [[1, "q"], [2, "q"]]}, ALL, None, 7 * DAY_MS + 1, ""),
+    ({"times": [[9 * DAY_MS, "q"], [11 * DAY_MS, "q"]]}, ALL, None, 8 * DAY_MS, "capped"),
+    ({"times": [[5 * DAY_MS, "q"], [11 * DAY_MS, "q"]]}, ALL, None, 8 * DAY_MS, "capped"),
+    ({"times": [[4 * DAY_MS, "q"], [11 * DAY_MS, "q"]]}, ALL, None, 8 * DAY_MS, ""),
+    ({"last": {"p": 9 * DAY_MS}, "times": [[5, "p"], [9 * DAY_MS, "p"]]}, ALL, None, 10,
+     "cooling_down"),
 ])
 def test_every_silence_has_its_reason(said: dict[str, object], purposes: int,
                                       audience: Condition | None, at_ms: int,
                                       reason: str) -> None:
     at = moment(at_ms, replace(PLAYBOOK, audience=audience))
     assert decision.why_not(at, NOBODY, said, purposes) == reason
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("pqr")), max_size=40),
+       st.integers(0, 40))
+def test_no_span_holds_more_than_the_cap_in_whatever_order_moments_come(
+        drawn: list[tuple[int, str]], cut: int) -> None:
+    said: dict[str, object] = {}
+    other: dict[str, object] = {}      # a visitor's, who turns out to be the same person
+    spoken: list[tuple[int, str]] = []
+    for number, (hours, name) in enumerate(drawn):
+        playbook = replace(PLAYBOOK, name=name, cap_per_ms=12 * HOUR_MS, cooldown_ms=2 * HOUR_MS)
+        at = moment(hours * HOUR_MS, playbook)
+        if number == cut:
+            decision.join(said, other)
+        into = other if number < cut // 2 else said
+        if not decision.why_not(at, NOBODY, into, ALL):
+            decision.remember(into, at)
+            if number >= cut:
+                spoken.append((hours, name))
+    for start, _ in spoken:
+        assert sum(start <= hours < start + 12 for hours, _ in spoken) <= PLAYBOOK.cap_messages
+    for hours, name in spoken:
+        assert sum(name == other_name and abs(hours - at) < 2 for at, other_name in spoken) == 1
 
 
 def test_a_cell_with_little_evidence_backs_off_to_everybody() -> None:
