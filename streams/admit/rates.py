@@ -32,7 +32,8 @@ _RECEIPT_PREFIX: Final = "message_"
 
 
 class Rates:
-    """A view of the notes: {"rates": {now_us, swept_us, people: {bucket: full_us}, tenants: ...}}.
+    """A view of the notes: {"rates": {now_us, swept_us, people: {bucket: full_us}, tenants: ...,
+    prices}}.
 
     Of `partitions` every one has its share of a tenant's newcomers. A rate of 0 is no limit.
     """
@@ -45,6 +46,21 @@ class Rates:
         self._new_price_us = (_SECOND_US * partitions // limits.newcomer_rate
                               if limits.newcomer_rate else 0)
         self._new_ahead_us = self._new_price_us * max(limits.newcomer_burst // partitions, 1)
+        self._revalue("people", self._price_us, self._ahead_us)
+        self._revalue("tenants", self._new_price_us, self._new_ahead_us)
+
+    def _revalue(self, name: str, price_us: int, ahead_us: int) -> None:
+        """What was taken at another price is owed at today's: who raises a rate need not wait
+        until the debts of the lower one are paid."""
+        prices, now_us = self._kept.setdefault("prices", {}), self._kept["now_us"]
+        before = prices.get(name, price_us)
+        if prices.get(name) != price_us:
+            prices[name] = price_us
+        if before != price_us:
+            self._kept[name] = {
+                who: now_us + min((full_us - now_us) * price_us // before, ahead_us)
+                for who, full_us in self._kept[name].items()
+                if before and full_us > now_us}
 
     def at(self, appended_ms: int) -> None:
         """Time goes on to a record's; it never goes back."""

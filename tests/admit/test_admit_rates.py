@@ -106,6 +106,25 @@ def many(count: int, first: int = 0, **fields: Any) -> list[dict[str, Any]]:
     return [event(str(number), **fields) for number in range(first, first + count)]
 
 
+@pytest.mark.parametrize("rate, burst, room", [
+    (1, 3, 0), (1000, 8, 5), (4, 8, 5), (1, 2, 0), (0, 3, 99), (1000, 3, 0)])
+def test_a_changed_rate_holds_at_once_and_what_was_taken_stays_taken(rate: int, burst: int,
+                                                                    room: int) -> None:
+    notes: dict[str, Any] = {}
+    before = Rates(notes, AdmitLimits(profile_rate=1, profile_burst=3, newcomer_rate=1,
+                                      newcomer_burst=3), partitions=1)
+    before.at(NOW_MS)
+    for _ in range(9):
+        before.take_event("p", "page_view")
+        before.take_newcomer("t")
+    notes = orjson.loads(orjson.dumps(notes))
+    after = Rates(notes, AdmitLimits(profile_rate=rate, profile_burst=burst, newcomer_rate=rate,
+                                     newcomer_burst=burst), partitions=1)
+    after.at(NOW_MS)
+    assert sum(after.take_event("p", "page_view") for _ in range(99)) == room
+    assert sum(after.take_newcomer("t") for _ in range(99)) == room
+
+
 def test_a_bot_is_cut_and_nobody_else_is(world: World) -> None:
     flood = many(6)
     flood.insert(4, event("other", user_id="u2"))
