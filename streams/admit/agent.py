@@ -345,11 +345,13 @@ class _Visit:
         return False
 
     def _hand_over(self, visitor: str, person: str) -> None:
-        """Tell the visitor's partition whom what it knows belongs to from now on."""
-        self._out.emit(ADMITTED, visitor, {
-            "tenant": self._event["tenant"], "visitor_id": visitor, "profile_id": person,
-            "row": b"", "layout": "", "event": b"", "event_ms": self._event["event_ms"],
-            "appended_ms": self._record.appended_ms, "stage": "admit"}, schema="handover")
+        """Tell the visitor's partition whom what it knows belongs to from now on, and the person's
+        that it is about to come."""
+        for whose in (person, visitor):
+            self._out.emit(ADMITTED, whose, {
+                "tenant": self._event["tenant"], "visitor_id": visitor, "profile_id": person,
+                "row": b"", "layout": "", "event": b"", "event_ms": self._event["event_ms"],
+                "appended_ms": self._record.appended_ms, "stage": "admit"}, schema="handover")
 
     def _admit(self, allowed: int, pair: identity.Pair | None) -> None:
         event, offset = self._event, self._record.offset

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from streams import pipeline
-from streams.choose import decision, handing, segments, triggers
+from streams.choose import awaiting, decision, handing, segments, triggers
 from streams.choose.backing import Backing
 from streams.choose.features.layout import MASK, PURPOSES
 from streams.choose.program import Program
@@ -55,6 +55,13 @@ class Voice:
                              profile_id=event["profile_id"], playbook=playbook.name,
                              event_ms=event["event_ms"])
 
+    def tell_late(self, event: dict[str, Any], bits: int) -> None:
+        """Say which windows an event came too late for; whatever else is made of it has it."""
+        self._out.refuse("late", "behind_window", tenant=event["tenant"], source=event["source"],
+                         event_id=event["event_id"], profile_id=event["profile_id"],
+                         event_ms=event["event_ms"],
+                         detail=", ".join(self._program.people.late_features(bits)))
+
     def decide_all(self, slot: int, tenant: str, profile_id: str,
                    moments: Sequence[Moment]) -> None:
         """`decide` for moments of different times, in their order."""
@@ -63,10 +70,15 @@ class Voice:
                         [m for m in moments if m.moment_ms == moment_ms])
 
     def decide(self, slot: int, tenant: str, profile_id: str, moments: list[Moment]) -> None:
-        """At most one decision a person and moment; each loser has its reason."""
+        """At most one decision a person and moment; each loser has its reason. Not before all that
+        is known of the person is here."""
         if not moments:
             return
-        said, spoken = self._people.tail(slot).setdefault("d", {}), False
+        tail = self._people.tail(slot)
+        if awaiting.is_awaiting(tail):
+            self._people.views.dirty[slot] = 1
+            moments = awaiting.hold(tail, moments)
+        said, spoken = tail.setdefault("d", {}), False
         for moment in decision.rank(moments):
             person = self.person(slot, moment.moment_ms)
             purposes = self._purposes(slot, profile_id)
@@ -85,6 +97,15 @@ class Voice:
             decision.remember(said, moment)
             self._emit(slot, profile_id, chosen, usable, purposes)
             spoken = True
+
+    def answered(self, slot: int, tenant: str, profile_id: str, visitor: str,
+                 playbooks: Sequence[Playbook]) -> None:
+        """What was known of `visitor`, who the person was, is here: what waited is decided."""
+        tail = self._people.tail(slot)
+        awaiting.count(tail, visitor, -1)
+        self._people.views.dirty[slot] = 1
+        if not awaiting.is_awaiting(tail):
+            self.decide_all(slot, tenant, profile_id, awaiting.release(tail, playbooks))
 
     def _purposes(self, slot: int, profile_id: str) -> int:
         """What the newest event allowed, with what was granted or withdrawn since."""

@@ -2,6 +2,7 @@
 
     admit: link ──▶ visitor's partition: its row ──▶ person's partition: merged
                     and every later event of the visitor ──▶ counted as the person's
+            and ──▶ person's partition: decides nothing about them until then (`awaiting`)
 
 It travels on events.admitted itself: what is known of a person, caps and hold-outs included,
 decides what they are told, and only one log gives one order to events and handovers.

@@ -13,7 +13,7 @@ import numpy as np
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import absences, changes, handing, item_changes, kernel, triggers, waking
+from streams.choose import absences, awaiting, changes, handing, item_changes, kernel, triggers
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
@@ -21,6 +21,7 @@ from streams.choose.features.migrating import Described
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
 from streams.choose.shares import passed_on
 from streams.choose.tables import tables_of
+from streams.choose.waking import Woken, woken
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.engine.watermarks import NEVER
@@ -65,7 +66,7 @@ class Walk:
             for n in (np.nonzero(told)[0] + at).tolist():
                 self._out.at(records[n])
                 if results.late[n]:
-                    self._tell_late(records[n], int(results.late[n]))
+                    self._voice.tell_late(_EVENT.decode(records[n].value), int(results.late[n]))
                 if results.says[n]:
                     self._settle(records[n], results, n)
             at = stopped
@@ -140,14 +141,6 @@ class Walk:
             return
         self._take_watermark(record, mark)
 
-    def _tell_late(self, record: Record, bits: int) -> None:
-        """Say which windows an event came too late for; whatever else is made of it has it."""
-        event = _EVENT.decode(record.value)
-        self._out.refuse("late", "behind_window", tenant=event["tenant"], source=event["source"],
-                         event_id=event["event_id"], profile_id=event["profile_id"],
-                         event_ms=event["event_ms"],
-                         detail=", ".join(self._program.people.late_features(bits)))
-
     def _settle(self, record: Record, results: kernel.Results, n: int) -> None:
         event, slot = _EVENT.decode(record.value), int(results.slot[n])
         self._people.views.waits[slot] = 0
@@ -199,7 +192,7 @@ class Walk:
 
     def _hand_over(self, record: Record, told: dict[str, Any]) -> None:
         """A link, a visitor's row or a visitor's event: see `handing`."""
-        tenant, person = told["tenant"], told["profile_id"]
+        tenant, person, visitor = told["tenant"], told["profile_id"], told["visitor_id"]
         if told["stage"] == "admit":
             offset, sequence = self._seen
             part, origin = told["origin_partition"], (told["origin_offset"],
@@ -217,9 +210,16 @@ class Walk:
             fresh = kernel.Seen(*(np.full(self._upstream, -1, np.int64) for _ in range(2)))
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
-        elif told["row"]:
-            self._tables.hear_layout(told["layout"])
-            self._receive(person, tenant, told["row"])
+        elif told["stage"] == "choose":
+            if told["row"]:
+                self._tables.hear_layout(told["layout"])
+                self._receive(person, tenant, told["row"])
+            self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
+                                 self._playbooks_in(tenant))
+        elif record.key == person.encode():
+            slot = self._people.slot(record.key)
+            awaiting.count(self._people.tail(slot), visitor, 1)
+            self._people.stamp(slot, record.offset)
         else:
             self._give_away(record, told)
 
@@ -231,6 +231,7 @@ class Walk:
         self._people.stamp(slot, record.offset)
         if i64[slot, FLAGS] & MOVED:
             self._people.tail(slot)[handing.MOVED_TO] = person
+            self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"])
             return
         mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
         self._tables.care(visitor.encode(), self._cared(slot), set())
@@ -239,7 +240,8 @@ class Walk:
         row = handing.take_away(self._people, slot, person, tenant)
         if is_known:
             self._groups.count_people(tenant, -1)
-            self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"], row=row)
+        self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"],
+                      row=row if is_known else b"")
 
     def _cared(self, slot: int) -> set[str]:
         """Items whose changes matter to the person."""
@@ -302,8 +304,8 @@ class Walk:
             return
         self._groups.know(tenant)
         in_force, stamp = self._tables.absences.in_force(self._waiting(tenant)), record.offset + 1
-        for who in waking.woken(self._program, self._tables, tenant, in_force, limit_ms=now_ms,
-                                unseen_below=stamp, stamp=stamp):
+        for who in woken(self._program, self._tables, tenant, in_force, limit_ms=now_ms,
+                         unseen_below=stamp, stamp=stamp):
             if not who.asks:
                 self._say_ripe(who, tenant, mark["appended_ms"])
                 continue
@@ -365,7 +367,7 @@ class Walk:
         self._keep(slot, kept)
         self._voice.decide_all(slot, tenant, profile_id, moments)
 
-    def _say_ripe(self, who: waking.Woken, tenant: str, appended_ms: int) -> None:
+    def _say_ripe(self, who: Woken, tenant: str, appended_ms: int) -> None:
         """What a person has left undone, in the order of the playbooks."""
         moments = triggers.moments_of(self._playbooks_in(tenant), who.ripe, appended_ms)
         self._voice.decide_all(who.slot, tenant, self._people.key(who.slot).decode(), moments)

@@ -119,9 +119,7 @@ def test_caps_and_cool_downs_count_what_was_said_to_the_visitor() -> None:
 
 def test_who_was_held_out_as_a_visitor_stays_held_out() -> None:
     share = 0.5
-    seed = next(n for n in range(1000) if decision.holdout_number("t", f"v{n}") < share)
-    known = next(n for n in range(1000) if decision.holdout_number("t", f"p{n}") >= share)
-    visitor, person = f"v{seed}", f"p{known}"
+    visitor, person = people_of_whom_the_visitor_is_held_out(share)
     told = contract("handover").decode(link(2, START + HOUR_MS)[1])
     moved = contract("handover").encode({**told, "visitor_id": visitor, "profile_id": person})
     broker = world()
@@ -130,6 +128,37 @@ def test_who_was_held_out_as_a_visitor_stays_held_out() -> None:
     kind = contract("decisions.made")
     made = [kind.decode(r.value) for r in broker.records("decisions.made", 0)]
     assert [(d["profile_id"], d["holdout"]) for d in made] == [(visitor, True), (person, True)]
+
+
+def people_of_whom_the_visitor_is_held_out(share: float) -> tuple[str, str]:
+    held = next(n for n in range(1000) if decision.holdout_number("t", f"v{n}") < share)
+    spoken_to = next(n for n in range(1000) if decision.holdout_number("t", f"p{n}") >= share)
+    return f"v{held}", f"p{spoken_to}"
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.5])
+@pytest.mark.parametrize("is_late", [False, True], ids=["row first", "click first"])
+def test_who_clicks_before_the_row_is_there_is_decided_about_as_if_it_were(
+        holdout: float, is_late: bool) -> None:
+    visitor, person = people_of_whom_the_visitor_is_held_out(0.5)
+    after = START + 9 * HOUR_MS
+    told = contract("handover").decode(link(7, after)[1])
+    links = [(key.encode(), contract("handover").encode({
+        **told, "visitor_id": visitor, "profile_id": person, "origin_sequence": sequence}))
+        for sequence, key in enumerate((person, visitor))]
+    before = [event(n, visitor, "purchase", START + n * 2 * HOUR_MS) for n in range(1, 4)]
+    clicks = [event(n, person, "purchase", after + n * 2 * HOUR_MS) for n in range(9, 13)]
+    broker = world()
+    parts = [[*before, *links, *clicks]] if is_late else [[*before, *links], clicks]
+    lane = play(broker, *parts, holdout=holdout)
+    people = lane.state.slab.people
+    assert people.tail(people.slot(person.encode())).keys().isdisjoint({"x", "h"})
+    kind = contract("decisions.made")
+    made = [kind.decode(r.value) for r in broker.records("decisions.made", 0)]
+    thanks = [(d["profile_id"], d["moment_ms"]) for d in made if d["playbook"] == "thanks"]
+    assert thanks == [(visitor, START + n * 2 * HOUR_MS) for n in (1, 2, 3)] + [
+        (person, after + n * 2 * HOUR_MS) for n in (9, 10)], "the cap of five counts both"
+    assert {d["holdout"] for d in made} == {holdout > 0}
 
 
 def test_the_visitor_leaves_their_segments_and_the_person_enters_them() -> None:

@@ -1,0 +1,53 @@
+"""Awaiting: whoever has just turned out to be known under another id is decided about when all that
+is known of them is here.
+
+A link is told to the visitor's partition, which answers with the visitor's row, and beforehand to
+the person's, which expects the answer from then on. The first click after a login comes a moment
+later, and sooner than the row: were it decided about at once, caps and hold-out of the visitor
+would not count. Triggers hear it at once; the moments they find are held until the answer is here.
+
+The answer always comes, and it may come before the announcement: both are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from streams.choose.triggers import Moment
+from streams.playbooks.model import Playbook
+
+HELD_MAX: Final = 64      # moments of a person; further ones are decided by what is known so far
+VISITORS_MAX: Final = 32  # whose answers are counted at once
+_EXPECTED, _HELD = "x", "h"           # tail: visitor -> answers to come; moments held
+
+
+def count(tail: dict[str, Any], visitor: str, answers: int) -> None:
+    """Note that so many more answers about `visitor` are to come: 1 announced, -1 is here."""
+    expected: dict[str, int] = tail.pop(_EXPECTED, {})
+    left = expected.pop(visitor, 0) + answers
+    if left:
+        expected[visitor] = left
+    if expected:
+        tail[_EXPECTED] = dict([*expected.items()][-VISITORS_MAX:])
+
+
+def is_awaiting(tail: dict[str, Any]) -> bool:
+    return any(left > 0 for left in tail.get(_EXPECTED, {}).values())
+
+
+def hold(tail: dict[str, Any], moments: list[Moment]) -> list[Moment]:
+    """Keep the moments until `release`; returns those for which there is no room."""
+    held = tail.setdefault(_HELD, [])
+    room = max(HELD_MAX - len(held), 0)
+    held += [[m.playbook.name, m.moment_ms, m.event_id, m.object_id, m.items, m.appended_ms,
+              m.evidence, m.until_ms] for m in moments[:room]]
+    return moments[room:]
+
+
+def release(tail: dict[str, Any], playbooks: Iterable[Playbook]) -> list[Moment]:
+    """What was held, of the playbooks that are in force now."""
+    named = {playbook.name: playbook for playbook in playbooks}
+    return [Moment(named[name], moment_ms, event_id, object_id, tuple(items), *others)
+            for name, moment_ms, event_id, object_id, items, *others in tail.pop(_HELD, ())
+            if name in named]
