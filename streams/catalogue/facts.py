@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -40,17 +40,21 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one message: `texts` fill slots, `claims` license phrases."""
+    """The facts of one message: `texts` fill slots, `claims` license phrases.
+
+    moments   of slots that were not true as of `as_of_ms`: as of when
+    """
 
     texts: dict[str, str]
     claims: frozenset[str]
     as_of_ms: int
+    moments: Mapping[str, int] = field(default_factory=dict)
 
-    def record(self) -> str:
-        """As stored with the message: {slot: {value, as_of}}."""
+    def record(self, *, without: Collection[str] = ()) -> str:
+        """As stored with the message: {slot: {value, as_of}}, without those slots."""
         values: dict[str, Any] = {**self.texts, **dict.fromkeys(sorted(self.claims), True)}
-        return orjson.dumps({slot: {"value": value, "as_of": self.as_of_ms}
-                             for slot, value in values.items()}).decode()
+        return orjson.dumps({slot: {"value": value, "as_of": self.moments.get(slot, self.as_of_ms)}
+                             for slot, value in values.items() if slot not in without}).decode()
 
 
 def bind(item: Mapping[str, Any] | None, wanted: Iterable[str], *, shop: str, locale: str,

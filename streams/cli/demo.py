@@ -15,7 +15,7 @@ from infra import processes
 from infra.kafka import broker
 from streams import settings as configuration
 from streams.cli.demo_report import conclude
-from streams.cli.demo_worlds import Plan, run_worlds
+from streams.cli.demo_worlds import DEFINITIONS, Plan, run_worlds
 from streams.settings import Settings
 
 SEED = 7
@@ -74,11 +74,13 @@ def demo(keep: bool, seed: int, short: bool, as_json: bool) -> None:
 
 
 def fresh_home(base: Settings) -> Settings:
-    """Settings with HOME/demo as their home: emptied, with Kafka's jars shared with HOME.
+    """Settings with HOME/demo as their home: emptied, with Kafka's jars shared with HOME. The
+    definitions are the worlds' own, unless KAIROS_DEFINITIONS names others.
 
     Raises SetupError when the jars cannot be fetched.
     """
-    settings = base.model_copy(update={"home": base.home / "demo"})
+    settings = base.model_copy(update={"home": base.home / "demo",
+                                       "definitions": base.definitions or DEFINITIONS})
     if settings.home.exists():
         processes.down(settings)                        # an earlier demo that was kept
         shutil.rmtree(settings.home)

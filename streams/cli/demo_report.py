@@ -76,7 +76,7 @@ def words(settings: Settings, played: Played, truth: dict[str, Any], report: dic
     lines.append(f"  {_fates(played, report)}")
     lines += ["", "Where to look"]
     lines.append(f"  report    {page}")
-    home = f"KAIROS_HOME={settings.home} "
+    home = f"KAIROS_HOME={settings.home} KAIROS_DEFINITIONS={settings.definitions} "
     if keep:
         lines += [f"            {settings.public_url}/report",
                   f"  mailbox   {settings.public_url}/mailbox",

@@ -39,6 +39,7 @@ WORLDS = PROJECT / "streams" / "worlds"
 RETAIL_FILE = WORLDS / "data" / "online_retail_ii_2009_2010.parquet"
 RETAIL_MAPPING = WORLDS / "retail.yml"
 PLAYBOOKS = WORLDS / "playbooks"
+DEFINITIONS = WORLDS / "definitions"
 _RETAIL_LAG_MAX = 3_000          # a flood of invoices would make the storefront's mail late
 _ARMS = "SELECT decision_id, arm FROM decisions WHERE tenant = {tenant:String}"
 _ARM_WAIT_S = 10.0

@@ -121,7 +121,7 @@ def _load_all(files: Sequence[Path], tenant: str, *,
     known = definitions_in_force(configuration.load(), as_json=as_json)
     for path in files:
         found = loading.check(path, known.feature_names, known.segment_names,
-                              known.rhythms)
+                              known.rhythms, known.figures)
         if not found:
             playbook = loading.load(path, tenant=tenant)
             found = template_faults(playbook, str(path))

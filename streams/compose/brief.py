@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from streams.catalogue.facts import Facts
+from streams.compose.figures import Sentences, sentences
 from streams.playbooks.model import Playbook, Variant
 from streams.playbooks.vocabulary import ITEM_SLOTS
 
@@ -46,7 +47,8 @@ _MONEY: Final[Scale] = ((0.01, "none"), (50, "low"), (250, "medium"), (1000, "hi
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """`slots` may stand in the text; `claims` are facts that are true and may be said."""
+    """`slots` may stand in the text; `claims` are facts that are true and may be said; `figures`
+    are slots that become whole sentences, each with a slot for its number."""
 
     goal: str
     strategy: str
@@ -58,6 +60,7 @@ class Brief:
     segments: tuple[str, ...]
     signals: tuple[tuple[str, str], ...]
     banned: tuple[str, ...]
+    figures: Sentences = ()
 
     def record(self) -> str:
         """As stored with the message and as told to a model: JSON, keys in a fixed order."""
@@ -65,19 +68,23 @@ class Brief:
             "goal": self.goal, "strategy": self.strategy, "context": self.context,
             "channel": self.channel, "locale": self.locale, "slots": self.slots,
             "claims": sorted(self.claims), "segments": self.segments,
-            "signals": dict(self.signals), "banned": self.banned}).decode()
+            "signals": dict(self.signals), "banned": self.banned,
+            **({"figures": dict(self.figures)} if self.figures else {})}).decode()
 
 
 def brief_of(decision: Mapping[str, Any], playbook: Playbook, variant: Variant,
              facts: Facts, is_category: Callable[[str], bool]) -> Brief:
     """`is_category`: whether the tenant's catalogue has it."""
     slots = [slot for slot in ITEM_SLOTS if slot in facts.texts]
+    said = sentences(playbook, facts.texts)
+    slots += [slot for slot, _ in said]
     late = ["first_name", "unsubscribe_url"] if decision["channel"] == "email" else ["first_name"]
     return Brief(
         goal=playbook.brief, strategy=variant.strategy, context=context_of(playbook),
         channel=decision["channel"], locale=playbook.locale, slots=(*slots, "shop", *late),
         claims=facts.claims, segments=_segments(decision["segments_json"]),
-        signals=signals_of(decision["features_json"], is_category), banned=playbook.banned)
+        signals=signals_of(decision["features_json"], is_category), banned=playbook.banned,
+        figures=said)
 
 
 def context_of(playbook: Playbook) -> Context:

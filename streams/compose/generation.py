@@ -82,6 +82,10 @@ def question(brief: Brief, *, rung: str, model: str, fault: Fault | None) -> Mod
         allowed = "; ".join(CLAIM_FACTS[claim] for claim in sorted(brief.claims))
         user += f"You may also say, because it is true: {allowed}.\n"
     user += "Slots: " + " ".join(f"{{{slot}}}" for slot in brief.slots) + "\n"
+    for slot, says in brief.figures:
+        sentence = says.replace(f"{{{slot}}}", "so many")
+        user += (f"{{{slot}}} becomes the sentence '{sentence}' You may put it "
+                 "into the body once, as a sentence of its own; say nothing else of it.\n")
     if "item.url" in brief.slots:
         user += "The body must hold {item.url} on a line of its own.\n"
     if fault is not None:

@@ -31,7 +31,8 @@ def speaks(locale: str) -> bool:
 def write(brief: Brief, decision_id: str) -> Draft:
     """The skeleton for `decision_id`; always the same for the same brief and id."""
     dice = hashlib.blake2b(decision_id.encode(), digest_size=16, person=b"grammar").digest()
-    parts = _parts(brief.strategy, brief.context, frozenset(brief.slots), brief.claims)
+    parts = _parts(brief.strategy, brief.context, frozenset(brief.slots), brief.claims,
+                   tuple(slot for slot, _ in brief.figures))
     return _compose([options[int.from_bytes(dice[2 * i:2 * i + 2], "big") % len(options)]
                      for i, options in enumerate(parts)])
 
@@ -50,7 +51,8 @@ def with_footer(draft: Draft, brief: Brief) -> Draft:
 
 
 @lru_cache(maxsize=1024)
-def _parts(strategy: str, context: str, slots: frozenset[str], claims: frozenset[str]) -> Parts:
+def _parts(strategy: str, context: str, slots: frozenset[str], claims: frozenset[str],
+           figures: tuple[str, ...] = ()) -> Parts:
     """The options for subject, opening, context, argument, offer and closing, in this order."""
     subjects = phrases.SUBJECTS[strategy]
     if strategy in {"reminder", "helpful", "social_proof"}:
@@ -58,6 +60,7 @@ def _parts(strategy: str, context: str, slots: frozenset[str], claims: frozenset
     arguments = phrases.LINES[strategy]
     licensed = tuple(f"{line} {phrases.LICENSED[claim]}"
                      for claim in sorted(claims & phrases.LICENSED.keys()) for line in arguments)
+    licensed += tuple(f"{line} {{{slot}}}" for slot in figures for line in arguments)
     offers = [offer for offer in _fitting(phrases.OFFERS, slots)
               if "item.url" not in slots or "{item.url}" in offer]
     return (_fitting(subjects, slots), _fitting(phrases.OPENINGS, slots),

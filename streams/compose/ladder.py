@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from streams.catalogue.facts import Facts
-from streams.compose import generation, grammar
+from streams.compose import figures, generation, grammar
 from streams.compose.brief import Brief
 from streams.compose.draft import Draft, Fault
 from streams.compose.generation import ModelCall, ModelReply
@@ -58,12 +58,16 @@ class Asked:
 
 @dataclass(slots=True)
 class Climb:
-    """What came of a task. `message` has its item facts bound; late slots stand."""
+    """What came of a task. `message` has its item facts bound; late slots stand.
+
+    unstated   figures that were known, and are not in the message
+    """
 
     message: Draft | None = None
     rung: str = ""
     model: str = ""
     prompt_hash: str = ""
+    unstated: frozenset[str] = frozenset()
     attempts: list[dict[str, Any]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
 
@@ -87,6 +91,7 @@ def climb(task: Task) -> Generator[ModelCall, ModelReply, Climb]:
             return found
     approved = (Draft(task.variant.subject.strip(), task.variant.body.strip())
                 if task.variant.body else grammar.template(task.brief))
+    approved = figures.without_unknown(approved, task.brief.figures)
     if _passes(task, frame, found, "template", approved) is None:
         found.model = grammar.TEMPLATE_NAME
     return found
@@ -119,13 +124,16 @@ def _ask(task: Task, frame: Frame, found: Climb, rung: str, model: str,
 
 def _passes(task: Task, frame: Frame, found: Climb, rung: str, draft: Draft) -> Fault | None:
     """Judge the skeleton and then the final bytes; note it; on a pass the message is set."""
-    skeleton = grammar.with_footer(draft, task.brief)
+    said = task.brief.figures
+    skeleton = grammar.with_footer(figures.placed(draft, said), task.brief)
     message = bind(skeleton, task.facts)
-    fault = skeleton_fault(skeleton, frame) or final_fault(message, frame, task.facts.texts)
+    fault = (figures.misplaced(draft, said) or skeleton_fault(skeleton, frame)
+             or final_fault(message, frame, task.facts.texts))
     found.attempts.append({"rung": rung, "gates": _PASSED if fault is None
                            else {fault.gate: fault.says}})
     if fault is None:
         found.message, found.rung = message, rung
+        found.unstated = frozenset(slot for slot, _ in said if f"{{{slot}}}" not in skeleton.body)
     return fault
 
 

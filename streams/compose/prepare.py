@@ -19,6 +19,7 @@ import orjson
 from streams.catalogue import facts as catalogue
 from streams.compose.brief import brief_of
 from streams.compose.calls import ComposeParams
+from streams.compose.figures import known
 from streams.compose.ladder import Task
 from streams.compose.quality.structure import LIMITS
 from streams.kernel.outcomes import Refused
@@ -71,6 +72,11 @@ def prepare(decision: Mapping[str, Any], playbook: Playbook | None, side: SideIn
     if BESTSELLER in playbook.facts and item is not None and _is_bestseller(
             decision["features_json"], item["item_id"]):
         facts = replace(facts, claims=facts.claims | {BESTSELLER})
+    figures = {} if item is None else known(decision, playbook, item["item_id"], tenant_now_ms)
+    if figures:
+        facts = replace(
+            facts, texts=facts.texts | {slot: text for slot, (text, _) in figures.items()},
+            moments={slot: as_of_ms for slot, (_, as_of_ms) in figures.items()})
     brief = brief_of(decision, playbook, variant, facts,
                      lambda text: (decision["tenant"], text) in side.categories)
     frontier = {decision["segment"], *brief.segments} & set(params.frontier_segments)

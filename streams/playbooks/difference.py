@@ -46,6 +46,9 @@ def lines_of(playbook: Playbook) -> dict[str, str]:
         "locale": playbook.locale, "shop": playbook.shop,
         "banned": ", ".join(playbook.banned) or "none",
     }
+    for figure in playbook.figures:
+        lines[f"figures.{figure.feature}"] = (
+            f"{figure.says!r} from {figure.at_least} on, up to {show_span(figure.max_age_ms)} old")
     for arm in playbook.variants:
         text = f": {arm.subject!r} / {arm.body!r}" if arm.body else ""
         lines[f"variants.{arm.name}"] = arm.strategy + text

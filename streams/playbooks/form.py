@@ -33,6 +33,8 @@ _EVENT = Text("an event type like cart_add", "[a-z][a-z0-9_]{0,63}", most=64)
 _FEATURE = Text("a feature's name", "[a-z][a-z0-9_]{0,63}", most=64)
 _SEGMENT = Text("a segment's name", "[a-z][a-z0-9_]{0,63}", most=64)
 _OBJECT = Choice(("cart_id", "item_id", "order_id"))
+# Of fewer looks or orders could be known whose they were.
+FIGURE_LEAST, FIGURES_MAX = 10, 4
 _NAME = Text("a name like abandoned-cart", "[a-z][a-z0-9_-]{0,63}", most=64)
 
 
@@ -173,6 +175,14 @@ PLAYBOOK: Final = Fields({
                  "what the message is about, for the writer", True),
     "facts": Key(ListOf(Choice(vocabulary.FACTS)), "what the message may state of the item; "
                  "without these facts nothing is sent"),
+    "figures": Key(MapOf(_FEATURE, Fields({
+        "says": Key(Text("a sentence with {figure} in it", most=160),
+                    "the sentence that states it", True),
+        "at_least": Key(Number(FIGURE_LEAST, 1e9, whole=True),
+                        "the least that is stated; of less nothing is said", True),
+        "max_age": Key(Span(least_ms=moments.MINUTE_MS),
+                       "how old it may be: of older ones nothing is said", True)}),
+        most=FIGURES_MAX), "features of the item that the message may state, by their names"),
     "variants": Key(MapOf(_NAME, Fields({
         "strategy": Key(Choice(tuple(vocabulary.STRATEGIES)), "how the writer argues", True),
         "subject": Key(Text("a subject line with slots", most=120), "approved subject"),

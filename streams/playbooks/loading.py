@@ -33,27 +33,29 @@ def load(path: Path | str, known_features: Names = None, known_segments: Names =
 
 
 def check(path: Path | str, known_features: Names = None, known_segments: Names = None,
-          rhythms: Names = None) -> list[PlaybookError]:
+          rhythms: Names = None, figures: Names = None) -> list[PlaybookError]:
     """Every fault of the file, in the order of lines; empty when it holds.
 
     rhythms   event types of which it is known how often somebody does them; None: of all
+    figures   features of items that a message may state; None: any
     """
     try:
         text = _text(Path(path))
     except PlaybookError as fault:
         return [fault]
-    return parse(text, str(path), known_features, known_segments, rhythms=rhythms)[1]
+    return parse(text, str(path), known_features, known_segments, rhythms=rhythms,
+                 figures=figures)[1]
 
 
 def parse(text: str, file: str, known_features: Names = None, known_segments: Names = None, *,
           tenant: str = "default", version: int = 0, rhythms: Names = None,
-          ) -> tuple[Playbook | None, list[PlaybookError]]:
+          figures: Names = None) -> tuple[Playbook | None, list[PlaybookError]]:
     """The playbook of `text`, or None and its faults. `file` is what the faults name."""
     try:
         spot = read(text)
     except SourceFault as fault:
         return None, [PlaybookError(file, fault.line, fault.fault, fault.remedy)]
-    faults = _faults(spot, known_features, known_segments, rhythms)
+    faults = _faults(spot, known_features, known_segments, rhythms, figures)
     if faults:
         return None, [PlaybookError(file, fault.line, fault.fault, fault.remedy)
                       for fault in faults]
@@ -65,7 +67,8 @@ def from_yaml(text: str, tenant: str, version: int, known_features: Names = None
     """The playbook of a published record's text. Raises PlaybookError for the first fault.
 
     Who reads features says what there is: they were checked when it was applied, but against the
-    definitions of then and there.
+    definitions of then and there. Figures are not looked at: of one that is declared no more
+    nothing is said.
     """
     found, faults = parse(text, "published", known_features, known_segments, tenant=tenant,
                           version=version, rhythms=rhythms)
@@ -92,11 +95,12 @@ def record_key(tenant: str, name: str) -> str:
     return f"{tenant}/{name}"
 
 
-def _faults(spot: Spot, features: Names, segments: Names, rhythms: Names) -> list[Fault]:
+def _faults(spot: Spot, features: Names, segments: Names, rhythms: Names,
+            figures: Names) -> list[Fault]:
     """Faults of form; when there are none, faults of meaning. Sorted by line."""
     found = list(PLAYBOOK.faults(spot, ""))
     if not found:
-        found = list(meaning.rule_faults(spot, features, segments, rhythms))
+        found = list(meaning.rule_faults(spot, features, segments, rhythms, figures))
     return sorted(found, key=lambda fault: fault.line)
 
 

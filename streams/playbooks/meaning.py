@@ -9,7 +9,7 @@ from typing import Any, cast
 from streams.kernel import moments, money
 from streams.playbooks import templates, triggers, vocabulary
 from streams.playbooks.conditions import COMPARES, TEXT_COMPARES, compare_fault
-from streams.playbooks.model import Playbook, Variant
+from streams.playbooks.model import Figure, Playbook, Variant
 from streams.playbooks.shapes import Fault, share_of, suggest
 from streams.playbooks.source import Spot
 
@@ -24,6 +24,11 @@ def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
     for name in ("channels", "facts", "banned"):
         if name in tree:
             given[name] = tuple(tree[name])
+    if "figures" in tree:
+        given["figures"] = tuple(
+            Figure(name, each["says"].strip(), int(each["at_least"]),
+                   moments.parse_span(each["max_age"]))
+            for name, each in sorted(tree["figures"].items()))
     if "cap" in tree:
         given["cap_messages"] = int(tree["cap"]["messages"])
         given["cap_per_ms"] = moments.parse_span(tree["cap"]["per"])
@@ -46,8 +51,12 @@ def playbook_of(spot: Spot, *, tenant: str, version: int) -> Playbook:
 
 def rule_faults(spot: Spot, features: Collection[str] | None,
                 segments: Collection[str] | None,
-                rhythms: Collection[str] | None = None) -> Iterator[Fault]:
-    """Faults of a tree that keeps the form: names nobody declared, templates, cross rules."""
+                rhythms: Collection[str] | None = None,
+                figures: Collection[str] | None = None) -> Iterator[Fault]:
+    """Faults of a tree that keeps the form: names nobody declared, templates, cross rules.
+
+    figures   features of items that may be stated; None leaves them unchecked
+    """
     tree = cast("dict[str, Spot]", spot.mapping)
     yield from _names(spot, "feature", features)
     yield from _compares(spot, features)
@@ -56,8 +65,31 @@ def rule_faults(spot: Spot, features: Collection[str] | None,
     yield from triggers.rule_faults(tree["trigger"], rhythms)
     facts = tree["facts"].plain() if "facts" in tree else ["item.title", "item.price", "item.url"]
     locale = str(tree["locale"].value) if "locale" in tree else "en"
+    stated = cast("dict[str, Spot]", tree["figures"].mapping) if "figures" in tree else {}
+    for name, spot_of in stated.items():
+        yield from _figure(name, spot_of, figures)
     for name, variant in cast("dict[str, Spot]", tree["variants"].mapping).items():
-        yield from _variant(name, variant, cast("list[str]", facts), locale)
+        yield from _variant(name, variant, [*cast("list[str]", facts), *stated], locale)
+
+
+def _figure(name: str, spot: Spot, known: Collection[str] | None) -> Iterator[Fault]:
+    """That there is such a figure, and that its sentence states it and nothing else."""
+    says, where = cast("dict[str, Spot]", spot.mapping)["says"], f"figures.{name}"
+    if name in vocabulary.SLOTS:
+        yield Fault(spot.line, f"{where}: '{name}' is another slot",
+                    "give the feature another name")
+    elif known is not None and name not in known:
+        yield Fault(spot.line, f"{where}: no feature of items of that name is a count",
+                    f"{suggest(name, known)}; a message states what is exact: features with "
+                    "entity: item and kind: count or lifetime")
+    text = str(says.value).strip()
+    if templates.slots_of(text) != [vocabulary.FIGURE] or templates.stray_braces(text):
+        yield Fault(says.line, f"{where}.says has not just {{{vocabulary.FIGURE}}} in braces",
+                    f"write {{{vocabulary.FIGURE}}} once, where the number stands")
+    if "\n" in text or text[-1:] not in ".!?":
+        yield Fault(says.line, f"{where}.says is no sentence in one line",
+                    "end it with a full stop")
+    yield from _literals(f"{where}.says", says, text)
 
 
 def _names(spot: Spot, key: str, known: Collection[str] | None, *,
@@ -99,6 +131,7 @@ def _variant(name: str, spot: Spot, facts: list[str], locale: str) -> Iterator[F
         if part in keys:
             yield from _template(f"{where}.{part}", keys[part], facts)
     subject = str(keys["subject"].value) if "subject" in keys else ""
+    yield from _placed(where, keys, facts)
     if "\n" in subject.strip() or "_url}" in subject or ".url}" in subject:
         yield Fault(keys["subject"].line, f"{where}.subject holds a link or a line break",
                     "links belong into the body")
@@ -107,15 +140,32 @@ def _variant(name: str, spot: Spot, facts: list[str], locale: str) -> Iterator[F
 def _template(where: str, spot: Spot, facts: list[str]) -> Iterator[Fault]:
     text = str(spot.value)
     for slot in dict.fromkeys(templates.slots_of(text)):
-        if slot not in vocabulary.SLOTS:
+        if slot not in vocabulary.SLOTS and slot not in facts:
             yield Fault(spot.line, f"{where}: {{{slot}}} is not a slot",
-                        suggest(slot, vocabulary.SLOTS))
+                        suggest(slot, {*vocabulary.SLOTS, *facts}))
         elif slot in vocabulary.ITEM_SLOTS and slot not in facts:
             yield Fault(spot.line, f"{where}: {{{slot}}} is not among the playbook's facts",
                         f"add {slot} to facts")
     if templates.stray_braces(text):
         yield Fault(spot.line, f"{where}: a brace stands alone or its slot is misspelt",
                     "slots are " + " ".join(f"{{{slot}}}" for slot in vocabulary.SLOTS))
+    yield from _literals(where, spot, text)
+
+
+def _placed(where: str, keys: dict[str, Spot], facts: list[str]) -> Iterator[Fault]:
+    """A figure's sentence has a line of its own, which is left out where it is not known."""
+    for part in ("subject", "body"):
+        for line in str(keys[part].value).splitlines() if part in keys else ():
+            for slot in templates.slots_of(line):
+                if slot in facts and slot not in (*vocabulary.SLOTS, *vocabulary.FACTS) and (
+                        part == "subject" or line.strip() != f"{{{slot}}}"):
+                    yield Fault(keys[part].line, f"{where}.{part}: {{{slot}}} is a sentence, and "
+                                "does not stand alone", "give it a line of its own in the body, "
+                                "which is left out where the figure is not known")
+
+
+def _literals(where: str, spot: Spot, text: str) -> Iterator[Fault]:
+    """Numbers and links that a text states itself."""
     numbers = "".join(templates.literal_numbers(templates.literals_of(text)))
     if numbers:
         yield Fault(spot.line, f"{where} states a number, price or percentage itself ({numbers})",

@@ -108,6 +108,20 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A feature of the item that may be stated, in the one sentence `says`: it holds {figure}.
+
+    Where it is below `at_least`, or older than `max_age_ms` when the message is written, nothing
+    is said of it. Texts hold the sentence as a slot named like the feature.
+    """
+
+    feature: str
+    says: str
+    at_least: int
+    max_age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
     """A validated playbook. Spans in ms; money in micro-units; `holdout` in [0, 0.9].
 
@@ -126,6 +140,7 @@ class Playbook:
     audience: Condition | None = None
     channels: tuple[str, ...] = ("email",)
     facts: tuple[str, ...] = ("item.title", "item.price", "item.url")
+    figures: tuple[Figure, ...] = ()
     cap_messages: int = 3
     cap_per_ms: int = 7 * 86_400_000
     cooldown_ms: int = 86_400_000

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-SLOT = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)?)\}")
+SLOT = re.compile(r"\{([a-z_][a-z0-9_]*(?:\.[a-z_]+)?)\}")
 
 
 def slots_of(text: str) -> list[str]:

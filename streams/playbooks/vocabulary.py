@@ -33,6 +33,9 @@ FACTS: Final[tuple[str, ...]] = ITEM_SLOTS + tuple(CLAIM_FACTS)
 LATE_SLOTS: Final[tuple[str, ...]] = ("first_name", "unsubscribe_url")
 SLOTS: Final[tuple[str, ...]] = (*ITEM_SLOTS, "shop", *LATE_SLOTS)
 
+# Where the figure stands in the sentence of a playbook's `figures`.
+FIGURE: Final = "figure"
+
 WEEKDAYS: Final[tuple[str, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CHANNELS: Final[tuple[str, ...]] = ("email", "webhook")
 # The grammar writes English; other locales need an approved template in every variant.

@@ -145,9 +145,9 @@ class Shop:
                          if e.topic == "decisions.made"]
         return made
 
-    def tell(self) -> list[dict[str, Any]]:
+    def tell(self, after_ms: int = 60_000) -> list[dict[str, Any]]:
         """All partitions say their things a minute later, and everybody hears it."""
-        self.now_ms += 60_000
+        self.now_ms += after_ms
         said = []
         for state in self.states:
             out = Out("choose", self.now_ms)

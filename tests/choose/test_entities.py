@@ -16,7 +16,7 @@ from streams.choose.entities.rows import BLOCK_BITS, key_of
 from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.tables import tables_of
-from streams.kernel.moments import DAY_MS
+from streams.kernel.moments import DAY_MS, HOUR_MS
 
 SPECS = entities()
 
@@ -140,6 +140,18 @@ def test_the_hottest_are_told_and_what_falls_out_is_told_to_be_empty() -> None:
     assert ("t", "item", "b") not in shop.side.rolls, "nothing is kept of what nobody speaks of"
     assert shop.things.people("t", "item", "b", START) == 0
     assert shop.things.of("t", "item", "b", START) is None
+
+
+def test_things_are_told_sooner_where_a_tenants_time_runs_fast() -> None:
+    shop = Shop(1, (EntitySpec("item", 100, 2, of("item")),))
+    marks, said = shop.states[0].watermarks, []
+    for people, (after_ms, moved_ms) in enumerate((
+            (40_000, DAY_MS), (4_000, DAY_MS), (1_000, 0), (20_000, HOUR_MS), (10_000, HOUR_MS),
+            (6_000, 3 * HOUR_MS), (6_000, 3 * HOUR_MS))):
+        marks.advance("t", 0, max(START, marks.of("t")) + moved_ms)
+        shop.hear([told(people, f"p{people}", "product_view", START, item_id="a")])
+        said.append([share["members"] for share in shop.tell(after_ms)])
+    assert said == [[1], [], [3], [], [5], [], [7]]
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -17,6 +17,8 @@ from streams.playbooks.model import Condition, Trigger
 
 SHIPPED = sorted(Path(loading.__file__).parent.glob("shipped/*.yml"))
 FEATURES = {"spend_30d", "product_views_1h", "orders_lifetime"}
+STATED = {"item_views_7d", "shop"}
+FIGURE = "figures: {item_views_7d: {says: 'Seen {figure} times.', at_least: 50, max_age: 2d}}"
 SEGMENTS = {"new", "active", "vip", "lapsed"}
 VALIDATOR = jsonschema.Draft202012Validator(form.json_schema())
 
@@ -74,6 +76,9 @@ GOOD: list[tuple[str, str]] = [
     ("clock", "clock: event"),
     ("shop", "shop: Ada & Co"),
     ("banned", "banned: [cheap, last chance]"),
+    ("figures", FIGURE),
+    ("variants", "variants: {a: {strategy: helpful, subject: Hi, body: \"See it.\\n"
+                 "{item_views_7d}\\n{shop}\"}}\n" + FIGURE),
 ]
 
 # key, its line, a piece of the fault, and whether JSON Schema alone can see it
@@ -181,6 +186,30 @@ BAD: list[tuple[str, str, str, bool]] = [
     ("holdout", "holdout: many", "is not a share", True),
     ("shop", "shop: '{item.title}'", "is not a name", True),
     ("mode", "mode: off", "is not known", True),
+    ("figures", FIGURE.replace("views_7d", "view_7d"), "no feature of items of that name", False),
+    ("figures", FIGURE.replace("item_views_7d", "spend_30d"), "no feature of items", False),
+    ("figures", FIGURE.replace("item_views_7d", "shop"), "'shop' is another slot", False),
+    ("figures", FIGURE.replace(", at_least: 50", ""), "at_least' is missing", True),
+    ("figures", FIGURE.replace("50", "9"), "at_least is 9", True),
+    ("figures", FIGURE.replace("50", "12.5"), "whole number", True),
+    ("figures", FIGURE.replace("50", "many"), "at_least is a text", True),
+    ("figures", FIGURE.replace(", max_age: 2d", ""), "max_age' is missing", True),
+    ("figures", FIGURE.replace("2d", "2"), "is not a span", True),
+    ("figures", FIGURE.replace("2d", "10s"), "is 10s", False),
+    ("figures", FIGURE.replace("says", "say"), "'figures.item_views_7d.say' is not", True),
+    ("figures", FIGURE.replace("{figure}", "many"), "has not just {figure}", False),
+    ("figures", FIGURE.replace("{figure}", "{figure} or {figure}"), "has not just", False),
+    ("figures", FIGURE.replace("{figure}", "{item.price}"), "has not just {figure}", False),
+    ("figures", FIGURE.replace("{figure}", "{ figure }"), "has not just {figure}", False),
+    ("figures", FIGURE.replace("times.", "times"), "is no sentence", False),
+    ("figures", FIGURE.replace("times.", "times in 7 days."), "states a number", False),
+    ("figures", "figures: [item_views_7d]", "figures is a list", True),
+    ("variants", "variants: {a: {strategy: helpful, subject: Hi, body: 'Seen {item_views_7d}'}}",
+     "{item_views_7d} is not a slot", False),
+    ("variants", "variants: {a: {strategy: helpful, subject: Hi, body: 'Well: {item_views_7d}'}}\n"
+     + FIGURE, "does not stand alone", False),
+    ("variants", "variants: {a: {strategy: helpful, subject: '{item_views_7d}', body: Hi}}\n"
+     + FIGURE, "does not stand alone", False),
 ]
 
 
@@ -208,7 +237,7 @@ def test_the_shipped_abandoned_cart_is_at_most_fifteen_lines() -> None:
 @pytest.mark.parametrize(("key", "line"), GOOD, ids=[line for _, line in GOOD])
 def test_loader_and_schema_accept(key: str, line: str) -> None:
     text = text_of(key, line)
-    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS)
+    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS, figures=STATED)
     assert faults == [] and found is not None
     assert schema_accepts(text)
 
@@ -217,13 +246,13 @@ def test_loader_and_schema_accept(key: str, line: str) -> None:
                                                                          for row in BAD])
 def test_loader_refuses_with_the_line(key: str, line: str, piece: str, in_schema: bool) -> None:
     text = text_of(key, line)
-    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS)
+    found, faults = loading.parse(text, "x.yml", FEATURES, SEGMENTS, figures=STATED)
     assert found is None
     assert any(piece in fault.fault for fault in faults), [fault.fault for fault in faults]
     assert schema_accepts(text) is not in_schema
     assert all(fault.remedy for fault in faults)
     if line and key != "locale":          # that fault lies in the variant without a template
-        assert faults[0].line == text.splitlines().index(line) + 1
+        assert faults[0].line == text.splitlines().index(line.partition("\n")[0]) + 1
 
 
 @pytest.mark.parametrize(("text", "piece", "line"), [
@@ -332,3 +361,13 @@ def test_a_rhythm_that_no_features_tell_is_a_fault_with_a_remedy() -> None:
     assert loading.parse(text, "x.yml", rhythms={"refund"})[1] == []
     (fault,) = loading.parse(text, "x.yml", rhythms={"purchase"})[1]
     assert "'refund'" in fault.fault and "kind: mean_gap" in fault.remedy and fault.line
+
+
+def test_a_figure_of_items_that_nobody_declared_names_one_that_is_and_what_may_be_stated() -> None:
+    text = text_of("figures", FIGURE.replace("views_7d", "view_7d"))
+    (fault,) = loading.parse(text, "x.yml", figures=STATED)[1]
+    assert "did you mean 'item_views_7d'?" in fault.remedy and "entity: item" in fault.remedy
+    assert loading.parse(text, "x.yml", figures=None)[1] == [], "who does not know, does not say"
+    found = loading.from_yaml(text_of("figures", FIGURE), "t", 1)
+    assert lines_of(found)["figures.item_views_7d"] == (
+        "'Seen {figure} times.' from 50 on, up to 2d old")

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from streams.choose.definitions import form
 from streams.choose.definitions.sources import SHIPPED, Source, read_tree, sources, told
-from streams.choose.entities.spec import TELL_DEFAULT, EntitySpec
+from streams.choose.entities.spec import ITEM, TELL_DEFAULT, EntitySpec
 from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.layout import SCALE
 from streams.choose.features.lists import ListFault, PeopleList, read_list
@@ -36,6 +36,7 @@ from streams.playbooks.conditions import Asked, names_in, parse_condition
 from streams.playbooks.shapes import Fault
 from streams.playbooks.source import Spot
 
+STATED = frozenset({"count", "lifetime"})
 LEARNED = "clusters.yml"        # beside them, when kinds of people were learned
 LISTS, LIST_SUFFIX = "lists", ".txt"        # a folder beside them, a file per list
 
@@ -67,6 +68,12 @@ class Definitions:
     def rhythms(self) -> set[str]:
         """Event types of which it is known how often somebody does them."""
         return set(rhythms(self.features))
+
+    @property
+    def figures(self) -> set[str]:
+        """Features of items that a message may state: whole numbers that are exact."""
+        return {spec.name for entity in self.entities if entity.name == ITEM
+                for spec in entity.features if spec.kind in STATED}
 
     @property
     def summary(self) -> str:

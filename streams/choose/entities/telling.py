@@ -1,7 +1,8 @@
 """Telling: the hottest things of a partition are said on segments.rolled, as groups are.
 
-Every `TELL_EVERY_MS` the `tell` hottest things of each tenant: those that changed or were not said
-yet; what fell out is said to be empty. People are spread over partitions by a hash of their ids, so
+Every `TELL_EVERY_MS`, and when a tenant's time has moved by `TELL_EVENT_MS` (a replay, a backlog),
+the `tell` hottest things of each tenant: those that changed or were not said yet; what fell out is
+said to be empty. People are spread over partitions by a hash of their ids, so
 what is hot is hot in every partition, and complete when it is put together; of what is on the edge
 some partitions may say nothing, and what is put together is too little, never too much.
 """
@@ -23,9 +24,12 @@ from streams.choose.shares import of_itself
 from streams.engine.hashing import signed_hash
 from streams.engine.records import Out
 from streams.engine.stage import PartitionState
+from streams.kernel.moments import HOUR_MS
 from streams.kernel.side_inputs import SEGMENT, SideInputs
 
 TELL_EVERY_MS: Final = 30_000
+TELL_SOONEST_MS: Final = 5_000              # however fast a tenant's time moves
+TELL_EVENT_MS: Final = 6 * HOUR_MS
 PEOPLE: Final = 1                           # place of the feature in an entity's layout
 
 
@@ -36,6 +40,7 @@ class Telling:
         self._due: set[bytes] = set()
         self._told: set[bytes] | None = None
         self._told_ms = 0
+        self._marks: dict[str, int] = {}    # tenants' watermarks when it was told
 
     def gather(self, entities: Entities) -> None:
         """Things whose rows changed since the last checkpoint are due."""
@@ -45,9 +50,13 @@ class Telling:
 
     def tell(self, entities: Entities, side: SideInputs, state: PartitionState, out: Out) -> None:
         """Emit what is due, when it is time."""
-        if 0 < out.now_ms - self._told_ms < TELL_EVERY_MS:
+        marks = {tenant: state.watermarks.of(tenant)
+                 for each in entities.of.values() for tenant in each.of_tenant}
+        moved = any(mark - self._marks.get(tenant, 0) >= TELL_EVENT_MS
+                    for tenant, mark in marks.items())
+        if 0 < out.now_ms - self._told_ms < (TELL_SOONEST_MS if moved else TELL_EVERY_MS):
             return
-        self._told_ms = out.now_ms
+        self._told_ms, self._marks = out.now_ms, marks
         told = self._standing(side, state.partition)
         hot: dict[bytes, tuple[EntityRows, int]] = {}
         for each in entities.of.values():
