@@ -18,8 +18,8 @@ from streams.kernel.moments import show_moment
 OUTCOMES: Final = ("admitted", "refused", "quarantined", "duplicate")
 NOTHING_SENT: Final = "nothing was sent (mode: shadow), so both sides were treated alike"
 PARTS: Final = ("features", "segments", "triggers", "decisions", "policies", "refusals", "messages",
-                "samples", "gates", "deliveries", "receipts", "receipts_unknown", "attribution",
-                "latency_spread", "open_windows")
+                "samples", "gates", "figures", "deliveries", "receipts", "receipts_unknown",
+                "attribution", "latency_spread", "open_windows")
 
 
 def build(ask: Ask, *, produced: int | None, truths: Mapping[str, Row], generated_ms: int,

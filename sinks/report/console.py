@@ -12,10 +12,12 @@ from sinks.report.build import OUTCOMES
 from sinks.report.charts import number_text
 from sinks.report.drift import sentence
 from sinks.report.words import (
+    FIGURE_COLUMNS,
     caused_row,
     duration,
     either,
     few,
+    figure_rows,
     interval,
     percent_points,
     rows_of,
@@ -52,6 +54,7 @@ def show(report: Report, console: Console) -> None:
            rows_of(worlds, "messages", "rung", "model", "messages"))
     _table(console, "Turned down by a gate", ("world", "rung", "gate", "reason", "drafts"),
            rows_of(worlds, "gates", "rung", "gate", "reason", "drafts"))
+    _table(console, "Counts of items in messages", FIGURE_COLUMNS, figure_rows(worlds), 9)
     _table(console, "At the exit", ("world", "channel", "status", "reason", "deliveries"),
            rows_of(worlds, "deliveries", "channel", "status", "reason", "deliveries"))
     _table(console, "Receipts", ("world", "kind", "by people", "by machines"),

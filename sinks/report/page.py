@@ -16,12 +16,14 @@ from sinks.report.charts import Bar, Line, Span, number_text
 from sinks.report.drift import sentence
 from sinks.report.words import (
     DRIFT_COLUMNS,
+    FIGURE_COLUMNS,
     amount,
     caused_row,
     drift_row,
     duration,
     either,
     few,
+    figure_rows,
     interval,
     percent_points,
     rows_of,
@@ -214,13 +216,16 @@ def _words(report: Report) -> Iterable[Section]:
     yield Section(
         "Messages",
         "Who wrote them, with samples as they were ready: names and addresses are bound at the "
-        "exit and are not in them.", ["messages", "samples", "gates"],
+        "exit and are not in them. Below: counts of items that messages could state, and did; "
+        "which of the grammar's did is chance among as many choices, so those without are the "
+        "comparison.", ["messages", "samples", "gates", "figures"],
         [charts.bars(rungs)] if rungs else [],
         [Table(("world", "rung", "model", "messages", "tokens in", "tokens out", "USD"),
                rows_of(worlds, "messages", "rung", "model", "messages", "tokens_in",
                        "tokens_out", ("cost_usd_micros", lambda n: usd(n / 1e6))), 4),
          Table(("world", "rung", "gate", "reason", "drafts turned down"),
-               rows_of(worlds, "gates", "rung", "gate", "reason", "drafts"))],
+               rows_of(worlds, "gates", "rung", "gate", "reason", "drafts")),
+         Table(FIGURE_COLUMNS, figure_rows(worlds), 9, "What messages stated of items")],
         [{"world": world, **row} for world, found in worlds.items() for row in found["samples"]])
 
 

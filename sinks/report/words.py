@@ -95,6 +95,26 @@ def drift_row(world: str, feature: str, told: Mapping[str, Any]) -> tuple[str, .
             number_text(told["gone"] + told["merged"] + told["not_logged"]))
 
 
+FIGURE_COLUMNS = ("world", "playbook", "figure", "choices", "could", "did", "values", "oldest",
+                  "closed with", "converted", "closed without", "converted")
+
+
+def figure_rows(worlds: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What messages stated of items, under FIGURE_COLUMNS: of how many that could, with which
+    values, and what share converted with it and without."""
+    return [(world, row["playbook"], row["figure"],
+             *(number_text(row[name]) for name in ("choices", "could", "did")),
+             f"{number_text(row['lowest'])} to {number_text(row['highest'])}" if row["did"]
+             else NOTHING, duration(row["oldest_ms"]) if row["did"] else NOTHING,
+             *_of_closed(row["with_it"], row["with_converted"]),
+             *_of_closed(row["without_it"], row["without_converted"]))
+            for world, found in worlds.items() for row in found["figures"]]
+
+
+def _of_closed(closed: int, converted: int) -> tuple[str, str]:
+    return number_text(closed), share(converted / closed) if closed else NOTHING
+
+
 def skew(told: Mapping[str, Any]) -> str:
     """The mean difference, with its sign."""
     return f"{told['skew']:+.2g}" if told["skew"] else "0"

@@ -67,7 +67,8 @@ def words(settings: Settings, played: Played, truth: dict[str, Any], report: dic
     """The verdict, and where to look."""
     lines = ["", "What came out"]
     lines += [f"  {line}" for line in (_accounting(report), *_verdicts(report, truth),
-                                       *_cost_and_speed(report), _drift(report)) if line]
+                                       *_cost_and_speed(report), _stated(report),
+                                       _drift(report)) if line]
     sent = sum(played.storefront.sent.values())
     lines.append(f"  The storefront's apps sent {sent:,} events, {sum(_bad(played).values()):,} of "
                  "them bad on purpose; its shoppers "
@@ -146,6 +147,20 @@ def _cost_and_speed(report: dict[str, Any]) -> list[str]:
     if usd is not None:
         lines.append(f"A thousand messages cost {usd:.4f} dollars.")
     return lines
+
+
+def _stated(report: dict[str, Any]) -> str:
+    """How often messages stated what is counted of their item, and the greatest of it."""
+    rows = report.get("worlds", {}).get("storefront", {}).get("figures", [])
+    could, did = (sum(row[name] for row in rows) for name in ("could", "did"))
+    if not could:
+        return ""
+    highest: dict[str, int] = {}
+    for row in rows:
+        if row["did"]:
+            highest[row["figure"]] = max(highest.get(row["figure"], 0), row["highest"])
+    return (f"Messages stated a count of their item {did:,} times, of {could:,} that they could"
+            + "".join(f", {name} up to {value:,}" for name, value in highest.items()) + ".")
 
 
 def _drift(report: dict[str, Any]) -> str:

@@ -97,12 +97,13 @@ class Sample:
         dice = self.dice
         rung = dice.choice(["grammar", "grammar", "small", "template"])
         took_ms = round(dice.lognormvariate(3.4, 0.6))
+        brief_json, facts_json = self.figures(len(self.tables["raw_messages_ready"]), moment_ms)
         common = {"decision_id": decision_id, "tenant": world, "playbook": playbook, "rung": rung}
         self.add("raw_messages_ready", **common, profile_id=profile, playbook_version=1,
                  channel="email", arm=arm, subject="Still thinking it over, {first_name}?",
                  body="Your oak shelf is in stock at 49.00.\n\n{unsubscribe_url}",
-                 link="https://shop.example/i1", facts_json="{}",
-                 brief_json='{"signals":{"views":"several"}}', prompt_hash="ab12",
+                 link="https://shop.example/i1", facts_json=facts_json,
+                 brief_json=brief_json, prompt_hash="ab12",
                  model="grammar-1", cost_usd_micros=120 if rung == "small" else 0,
                  gates_json=json.dumps(self.attempts(rung)),
                  moment_ms=moment_ms, useful_until_ms=moment_ms + DAY_MS, purposes=15,
@@ -124,6 +125,20 @@ class Sample:
                          decision_id=decision_id, tenant=world, profile_id=profile,
                          channel="email", kind=kind, event_ms=moment_ms + 120_000,
                          recorded_ms=START_MS, machine=dice.random() < 0.1)
+
+    @staticmethod
+    def figures(number: int, moment_ms: int) -> tuple[str, str]:
+        """Brief and facts: a third of the messages could state a count, two of three of them did;
+        every other of these had a claim to choose as well."""
+        brief: dict[str, Any] = {"signals": {"views": "several"}, "claims": []}
+        facts: dict[str, Any] = {"shop": {"value": "the shop", "as_of": moment_ms}}
+        if number % 3 == 0:
+            brief["figures"] = {"item_views_7d": "It was looked at {item_views_7d} times."}
+            brief["claims"] = ["item.new"] * (number % 2)
+            if number % 9:
+                facts["item_views_7d"] = {"value": str(50 + number % 40),
+                                          "as_of": moment_ms - 3_600_000 * (1 + number % 5)}
+        return json.dumps(brief), json.dumps(facts)
 
     def attempts(self, rung: str) -> list[dict[str, Any]]:
         passed = {"rung": rung, "gates": {"length": "ok", "claims": "ok"}}

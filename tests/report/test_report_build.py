@@ -145,6 +145,38 @@ def test_drafts_that_a_gate_turned_down_are_counted(report: dict[str, Any]) -> N
     assert row["drafts"] > 0
 
 
+def test_what_messages_stated_of_items_is_what_is_counted_by_hand(report: dict[str, Any],
+                                                                  sample: Sample) -> None:
+    kinds: dict[str, set[str]] = {}
+    for row in sample.tables["raw_rewards_observed"]:
+        kinds.setdefault(row["decision_id"], set()).add(row["kind"])
+    for world, found in report["worlds"].items():
+        for row in found["figures"]:
+            told = []
+            for message in sample.tables["raw_messages_ready"]:
+                brief, facts = json.loads(message["brief_json"]), json.loads(message["facts_json"])
+                if (message["tenant"], message["playbook"]) == (world, row["playbook"]) and (
+                        "figures" in brief and 1 + len(brief["claims"]) == row["choices"]):
+                    told.append((message, facts.get("item_views_7d")))
+            stated = [(m["moment_ms"] - fact["as_of"], int(fact["value"]))
+                      for m, fact in told if fact]
+            assert row["figure"] == "item_views_7d"
+            assert (row["could"], row["did"]) == (len(told), len(stated)) and row["did"]
+            assert (row["lowest"], row["highest"], row["oldest_ms"]) == (
+                min(v for _, v in stated), max(v for _, v in stated), max(a for a, _ in stated))
+            for name, has in (("with", True), ("without", False)):
+                drawn = [kinds[m["decision_id"]] for m, fact in told
+                         if m["rung"] == "grammar" and (fact is not None) is has]
+                assert row[f"{name}_it"] == len(drawn) > 0 or world == SHADOW
+                assert row[f"{name}_converted"] == sum("converted" in each for each in drawn)
+        assert {row["choices"] for row in found["figures"]} == {1, 2}
+    out = Console(record=True, width=200)
+    console.show(report, out)
+    row = report["worlds"]["storefront"]["figures"][0]
+    for text in (out.export_text(), page.render(report)):
+        assert "item_views_7d" in text and f"{row['lowest']} to {row['highest']}" in text
+
+
 def test_the_page_needs_nothing_from_anywhere_and_shows_the_sql(report: dict[str, Any]) -> None:
     html = page.render(report)
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", html)
