@@ -74,6 +74,8 @@ def misplaced(draft: Draft, said: Sentences) -> Fault | None:
 
 def placed(draft: Draft, said: Sentences) -> Draft:
     """The draft with each sentence where its slot stood."""
+    if not said:
+        return draft
     of = dict(said)
     return Draft(draft.subject, SLOT.sub(lambda m: of.get(m[1], m[0]), draft.body))
 
@@ -81,9 +83,12 @@ def placed(draft: Draft, said: Sentences) -> Draft:
 def without_unknown(draft: Draft, said: Sentences) -> Draft:
     """An approved text without the lines of figures that are not known this time."""
     of = {slot for slot, _ in said}
-    lines = [line for line in draft.body.split("\n")
-             if all("." in slot or slot in SLOTS or slot in of for slot in SLOT.findall(line))]
-    return Draft(draft.subject, _EMPTY_LINES.sub("\n\n", "\n".join(lines)))
+    lines = draft.body.split("\n")
+    kept = [line for line in lines
+            if all("." in slot or slot in SLOTS or slot in of for slot in SLOT.findall(line))]
+    if kept == lines:
+        return draft
+    return Draft(draft.subject, _EMPTY_LINES.sub("\n\n", "\n".join(kept)))
 
 
 def _told(features_json: str, item_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from schemas import contract
 from streams.adapters import control
 from streams.choose.definitions import compiled
+from streams.cli.demo_worlds import DEFINITIONS
 from streams.cli.lifecycle import doctor
 from streams.cli.playbook import apply, plan
 from streams.kernel.errors import (
@@ -80,6 +81,26 @@ def test_plan_refuses_a_template_that_no_gate_would_let_through(tmp_path: Path) 
         "{first_name}', body: 'Only a few of {item.title} are left for you. {item.url}'}, "))
     fault = run(plan, str(path), "--offline").exception
     assert isinstance(fault, PlaybookError) and "gate 'claims'" in str(fault)
+
+
+def test_plan_knows_which_figures_the_definitions_in_force_have(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = CART.read_text("utf-8") + (
+        "figures:\n  item_views_7d: {says: 'It was looked at {figure} times lately.', "
+        "at_least: 50, max_age: 1d}\n")
+    path = tmp_path / "told.yml"
+    path.write_text(told)
+    fault = str(run(plan, str(path), "--offline").exception)
+    line = told.splitlines().index("figures:") + 2
+    assert f"told.yml:{line}: figures.item_views_7d: no feature of items" in fault
+    assert "none are declared" in fault and "entity: item" in fault
+    monkeypatch.setenv("KAIROS_DEFINITIONS", str(DEFINITIONS))
+    text = run(plan, str(path), "--offline").output
+    assert re.search(r"figures\.item_views_7d.*from 50 on, up to 1d old", text)
+    path.write_text(told.replace("lately", "by many, so hurry"))
+    assert "does not pass the gate 'claims'" in str(run(plan, str(path), "--offline").exception)
+    path.write_text(told.replace("item_views_7d", "item_view_7d"))
+    assert "did you mean 'item_views_7d'?" in str(run(plan, str(path), "--offline").exception)
 
 
 def test_nothing_named_two_of_a_name_and_no_broker_are_clear_errors(tmp_path: Path) -> None:
