@@ -17,12 +17,15 @@ from uuid import UUID
 
 import orjson
 
+from schemas import json_text
+
 ID_CHARS_MAX: Final = 200
 QUERY_CHARS_MAX: Final = 1000
 TRAIT_CHARS_MAX: Final = 500
 TRAITS_MAX: Final = 64
 LINES_MAX: Final = 1000
 NUMBER_MAX: Final = 1e12                    # in micro-units it still fits a 64-bit integer
+MOMENT_MS_MIN: Final = 100_000_000_000      # March 1973: less, said in milliseconds, is seconds
 MOMENT_MS_MAX: Final = 4_102_444_800_000    # the year 2100
 PURPOSES: Final = ("measure", "personalise", "contact", "train")
 RECEIPTS: Final = ("message_delivered", "message_opened", "message_clicked", "message_bounced",
@@ -74,6 +77,10 @@ def unknown(path: str, known: tuple[str, ...], advice: str) -> Unfit:
     return Unfit("unknown_field", path[:80], f"is not a field of the contract; {hint}{advice}")
 
 
+def rounded(path: str) -> Unfit:
+    return Unfit("bad_value", path[:json_text.PATH_CHARS_MAX], json_text.BEYOND)
+
+
 def text(value: object, path: str, *, chars_max: int = ID_CHARS_MAX) -> str | None:
     """Text of at most `chars_max` characters; empty counts as absent."""
     if not isinstance(value, str):
@@ -87,6 +94,14 @@ def text(value: object, path: str, *, chars_max: int = ID_CHARS_MAX) -> str | No
 
 def _query(value: object, path: str) -> str | None:
     return text(value, path, chars_max=QUERY_CHARS_MAX)
+
+
+def _tenant(value: object, path: str) -> str | None:
+    """Left out it is `default`; an empty one is somebody's mistake, whose people are not mixed
+    with those of another tenant."""
+    if value == "":
+        raise Unfit("bad_value", path, "is empty; name the tenant, or leave the field out")
+    return _matching(_TENANT, "must be letters, digits, _ . or -, 64 at most")(value, path)
 
 
 def _matching(pattern: re.Pattern[str], advice: str) -> Callable[[object, str], str | None]:
@@ -115,7 +130,7 @@ def number(value: object, path: str) -> float:
 
 
 def event_ms(value: object, path: str) -> int:
-    """Milliseconds since 1970 as a whole number, from 1970 to 2100."""
+    """Milliseconds since 1970 as a whole number, from 1973 to 2100."""
     if isinstance(value, datetime):                  # Avro's logical types arrive as datetimes
         return moment(value, path)
     if isinstance(value, str):
@@ -127,6 +142,9 @@ def event_ms(value: object, path: str) -> int:
         if not value.is_integer():                   # False for NaN and the infinities too
             raise Unfit("wrong_type", path, "must be a whole number of milliseconds; round it")
         value = int(value)
+    if 0 < value < MOMENT_MS_MIN:
+        raise Unfit("bad_value", path, "lies before 1973 and looks like seconds; send milliseconds "
+                    "UTC, or seconds in timestamp")
     return _in_range(value, path)
 
 
@@ -149,8 +167,9 @@ def moment(value: object, path: str) -> int:
 
 
 def _in_range(moment_ms: int, path: str) -> int:
-    if not 0 <= moment_ms <= MOMENT_MS_MAX:
-        raise Unfit("bad_value", path, "lies before 1970 or after 2100; send milliseconds UTC")
+    if not MOMENT_MS_MIN <= moment_ms <= MOMENT_MS_MAX:
+        raise Unfit("bad_value", path, "lies before March 1973 or after 2100; send when it "
+                    "happened, in milliseconds UTC")
     return moment_ms
 
 
@@ -229,6 +248,9 @@ def properties(value: object, path: str) -> str | None:
         found = orjson.loads(value) if isinstance(value, str) else value
         if not isinstance(found, dict):
             raise wrong_type(path, "a JSON object", found)
+        if isinstance(value, str):
+            for name in json_text.beyond(value.encode()):
+                raise rounded(f"{path}.{name}")
         return orjson.dumps(found).decode() if found else None
     except orjson.JSONDecodeError:
         raise Unfit("bad_value", path, "is text, but not of a JSON object; send an object"
@@ -243,7 +265,7 @@ RULES: Final[dict[str, Rule]] = {
     "event_type": _matching(_EVENT_TYPE, "must be snake_case: a to z first, then a to z, 0 to 9 "
                                          "and _, 64 at most"),
     "event_ms": event_ms,
-    "tenant": _matching(_TENANT, "must be letters, digits, _ . or -, 64 at most"),
+    "tenant": _tenant,
     "source": text, "user_id": text, "anonymous_id": text, "item_id": text, "category": text,
     "cart_id": text, "order_id": text, "query": _query,
     "quantity": number, "price": number, "value": number,

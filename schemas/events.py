@@ -4,7 +4,8 @@ Total: whatever the bytes are, `decode` answers with an event or a `Fault` and n
 account. The first byte tells the framing (schemas/framing); one set of rules (schemas/event_fields)
 judges all of them, so a wrong price is the same fault in JSON and in Avro.
 
-In JSON a repeated key counts once, with its last value.
+In JSON a repeated key counts once, with its last value. What breaks it is named with its field and
+byte (schemas/json_text).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol
 import fastavro
 import orjson
 
+from schemas import json_text
 from schemas.contracts import CONTRACTS
 from schemas.event_fields import (
     ID_CHARS_MAX,
@@ -25,6 +27,7 @@ from schemas.event_fields import (
     TEXTS,
     Unfit,
     moment,
+    rounded,
     unknown,
 )
 from schemas.framing import MAGIC_SINGLE_OBJECT, split
@@ -82,17 +85,18 @@ class EventDecoder:
             raise Unfit("too_large", "", f"{len(value)} bytes; the limit is {self.bytes_max} "
                         "(KAIROS_EVENT_BYTES_MAX): send less in properties")
         framing, identity, body = split(value)
-        if framing == "json":
-            return _from_json(body)
+        if framing == "json" or body[:1] == b"[":
+            return _from_json(body, before=len(value) - len(body))
         if framing == "single_object":
             return _from_single_object(identity, body)
         if framing == "confluent":
             return self._from_confluent(int.from_bytes(identity, "big"), body)
         if value[:2] == MAGIC_SINGLE_OBJECT:
             raise Unfit("bad_avro", "", "ends within the 10-byte header of single-object encoding")
-        raise Unfit("not_json", "", "the value is empty" if not value else
-                    f"begins with byte 0x{value[0]:02x}; send a JSON object, Avro single-object "
-                    "encoding or the Confluent wire format")
+        raise Unfit("not_json", "", "the value is empty; send one JSON object a record"
+                    if not value else
+                    f"begins with byte 0x{value[0]:02x}; send a JSON object in UTF-8, Avro "
+                    "single-object encoding or the Confluent wire format")
 
     def _from_confluent(self, schema_id: int, body: bytes) -> dict[str, Any]:
         if self.registry is None:
@@ -169,14 +173,20 @@ def _fill_value(event: dict[str, Any]) -> None:
     event["value"] = total
 
 
-def _from_json(body: bytes) -> dict[str, Any]:
+def _from_json(body: bytes, *, before: int) -> dict[str, Any]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as fault:
-        raise Unfit("not_json", "", f"is not valid JSON: {fault.msg} at character {fault.pos}"
-                    ) from None
+        raise Unfit("not_json", *json_text.explain(body, fault, before=before)) from None
+    if isinstance(found, list):
+        raise Unfit("wrong_type", "", f"is a list of {len(found)}; send one JSON object, one event "
+                    "a record")
     if not isinstance(found, dict):
         raise Unfit("wrong_type", "", "must be one JSON object, one event a record")
+    if found.get("properties"):                          # other fields have limits of their own
+        for name in json_text.beyond(body):
+            if name.startswith("properties."):
+                raise rounded(name)
     return found
 
 

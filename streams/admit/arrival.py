@@ -20,7 +20,6 @@ from streams.kernel.moments import show_moment, show_span
 from streams.kernel.outcomes import Poisoned, Refused
 
 CLOCK = "clock"
-_SECONDS_LIKE = 100_000_000_000      # milliseconds before 1973: somebody sent seconds
 
 
 def read(record: Record, decoder: EventDecoder, clocks: Clocks, limits: AdmitLimits,
@@ -42,13 +41,12 @@ def judge_time(event: dict[str, Any], record: Record, clocks: Clocks, limits: Ad
     if event_ms > record.appended_ms + limits.future_ms:
         return Refused("from_the_future", "event_ms", f"{show_moment(event_ms)} is more than "
                        f"{show_span(limits.future_ms)} after it was appended; check the "
-                       "producer's clock")
+                       "producer's clock, or raise KAIROS_FUTURE_MINUTES")
     if event["event_type"] == CLOCK:
         return None
     clock_ms = clocks.event_mark_ms(tenant) if clocks.is_event(tenant) else record.appended_ms
     if clock_ms != NEVER and event_ms < clock_ms - limits.late_ms:
-        hint = "; it looks like seconds, send milliseconds" if event_ms < _SECONDS_LIKE else ""
         return Refused("too_late", "event_ms", f"{show_moment(event_ms)} is more than "
                        f"{show_span(limits.late_ms)} before {show_moment(clock_ms)}, its "
-                       f"tenant's clock{hint}")
+                       f"tenant's clock; raise KAIROS_LATE_DAYS to admit it")
     return None

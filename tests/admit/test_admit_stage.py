@@ -26,7 +26,11 @@ ROWS = [
     ("one purpose suffices", event("1", consent={"measure": True}), "admitted"),
     ("just not too late", event("1", event_ms=NOW_MS - 30 * DAY_MS), "admitted"),
     ("a millisecond too late", event("1", event_ms=NOW_MS - 30 * DAY_MS - 1), "refused:too_late"),
-    ("seconds for milliseconds", event("1", event_ms=NOW_MS // 1000), "refused:too_late"),
+    ("seconds for milliseconds", event("1", event_ms=NOW_MS // 1000), "quarantined:bad_value"),
+    ("before there was anything", event("1", event_ms=0), "quarantined:bad_value"),
+    ("an old time", event("1", event_ms=100_000_000_000), "refused:too_late"),
+    ("the year 2100", event("1", event_ms=4_102_444_800_000), "refused:from_the_future"),
+    ("beyond the year 2100", event("1", event_ms=4_102_444_800_001), "quarantined:bad_value"),
     ("just not too early", event("1", event_ms=NOW_MS + 5 * MINUTE_MS), "admitted"),
     ("too early", event("1", event_ms=NOW_MS + 5 * MINUTE_MS + 1), "refused:from_the_future"),
     ("broken bytes", b"\xff\xfe", "quarantined:not_json"),
@@ -51,6 +55,14 @@ ROWS = [
                          ids=[row[0] for row in ROWS])
 def test_one_record_has_one_outcome(world: World, value: Any, word: str) -> None:
     assert world.words(value) == [word]
+
+
+@pytest.mark.parametrize(("event_ms", "setting"), [
+    (NOW_MS - 31 * DAY_MS, "KAIROS_LATE_DAYS"), (NOW_MS + HOUR_MS, "KAIROS_FUTURE_MINUTES")])
+def test_a_limit_of_time_is_refused_with_the_setting_that_moves_it(
+        world: World, event_ms: int, setting: str) -> None:
+    [refusal] = world.of("refusals.recorded", event("1", event_ms=event_ms))
+    assert refusal["field"] == "event_ms" and setting in refusal["detail"]
 
 
 def test_an_admitted_event_is_flat_and_pseudonymous(world: World) -> None:

@@ -17,8 +17,9 @@ from streams.engine.records import Out, Record
 from streams.settings import PROJECT, Settings
 
 pytestmark = pytest.mark.integration
-BROKEN = b'{"event_id":"q1","event_type":"cart_add","event_ms":1,"user_id":"u","price":"3"}'
-ANCIENT = b'{"event_id":"q2","event_type":"cart_add","event_ms":1,"user_id":"u"}'
+BROKEN = (b'{"event_id":"q1","event_type":"cart_add","event_ms":1000000000000,"user_id":"u",'
+          b'"price":"3"}')
+ANCIENT = b'{"event_id":"q2","event_type":"cart_add","event_ms":1000000000000,"user_id":"u"}'
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -31,14 +32,41 @@ BAD = [
     # what is wrong, bytes, reason, field, a word of the remedy
     ("nothing", b"", "not_json", "", "empty"),
     ("prose", b"hello", "not_json", "", "JSON object"),
-    ("a list", b" [1]", "wrong_type", "", "one JSON object"),
-    ("a bare list", b"[1]", "not_json", "", "JSON object"),
-    ("cut short", json_of()[:-3], "not_json", "", "character"),
-    ("bytes after it", json_of() + b"}", "not_json", "", "character"),
-    ("not UTF-8", b'{"event_id":"\xff\xfe"}', "not_json", "", "JSON"),
-    ("half a surrogate", b'{"event_id":"\\ud800"}', "not_json", "", "surrogate"),
-    ("NaN", b'{"value":NaN}', "not_json", "", "JSON"),
-    ("too deep", b'{"properties":' + b"[" * 5000, "not_json", "", "depth"),
+    ("a list", b" [1]", "wrong_type", "", "one event a record"),
+    ("a bare list", b'[{"event_id":"e1"}]', "wrong_type", "", "one event a record"),
+    ("a list cut short", b'[{"event_id":"e1"', "not_json", "[0].event_id", "at byte 17"),
+    ("a text of UTF-16", '{"a":1}'.encode("utf-16"), "not_json", "", "UTF-8"),
+    ("a number alone", b" 1", "wrong_type", "", "one JSON object"),
+    ("cut short", json_of()[:-3], "not_json", "user_id", "Send all of it"),
+    ("cut short in a name", b'{"event_id":"e1","event_t', "not_json", "", "Send all of it"),
+    ("cut short behind a backslash", b'{"event_id":"e1\\', "not_json", "event_id", "Send all"),
+    ("bytes after it", json_of() + b"}", "not_json", "", f"at byte {len(json_of())}"),
+    ("two in a record", json_of() + b"\n" + json_of(), "not_json", "", "one event a record"),
+    ("not UTF-8", b'{"event_id":"\xff\xfe"}', "not_json", "event_id", "UTF-8 at byte 13 (0xff)"),
+    ("Latin-1 in a line", b'{"lines":[{"item_id":"a,{[\\"]}"},{"item_id":"caf\xe9"}]}', "not_json",
+     "lines[1].item_id", "UTF-8 at byte 48 (0xe9)"),
+    ("half a surrogate", b'{"event_id":"\\ud800"}', "not_json", "event_id", "surrogate"),
+    ("a bare line break", b'{"query":"a\nb"}', "not_json", "query", "\\n"),
+    ("NaN", b'{"value":NaN}', "not_json", "value", "leave the field out"),
+    ("NaN behind other letters", '\ufeff{"query":"\u00e9","value": NaN}'.encode(), "not_json",
+     "value", "at byte 26"),
+    ("minus infinity", b'{"lines":[{},{"quantity":1,"price":-Infinity}]}', "not_json",
+     "lines[1].price", "leave the field out"),
+    ("a number of 400 digits", b'{"properties":{"a":{"b":[0,1e400]}}}', "not_json",
+     "properties.a.b[1]", "leave the field out"),
+    ("a word that is no JSON", b'{"price":None}', "not_json", "price", "JSON library"),
+    ("a comma too many", b'{"price":1,}', "not_json", "price", "JSON library"),
+    ("a value without a name", b'{"a":{"alice"}}', "not_json", "a", "JSON library"),
+    ("too deep", b'{"properties":' + b"[" * 5000, "not_json", "properties" + "[0]" * 23 + "[",
+     "flatten"),
+    ("a number beyond 64 bits", json_of()[:-1] + b',"properties":{"n":[18446744073709551616]}}',
+     "bad_value", "properties.n[0]", "as text"),
+    ("a number below 64 bits", json_of()[:-1] + b',"properties":{"n": -9223372036854775809}}',
+     "bad_value", "properties.n", "as text"),
+    ("a long number in text", json_of(properties='{"card":12345678901234567890123}'), "bad_value",
+     "properties.card", "as text"),
+    ("a long price", b'{"price":12345678901234567890123}', "bad_value", "price", "at most"),
+    ("a long time", b'{"event_ms":12345678901234567890123}', "bad_value", "event_ms", "2100"),
     ("deep properties", b'{"properties":' + b'{"a":' * 500 + b"1" + b"}" * 501,
      "bad_value", "properties", "nested"),
     ("too large", json_of(query="x" * 70_000), "too_large", "", "65536"),
@@ -58,12 +86,22 @@ BAD = [
     ("time as text", json_of(event_ms="1700000000000"), "wrong_type", "event_ms", "quotes"),
     ("half a millisecond", json_of(event_ms=1.5), "wrong_type", "event_ms", "round"),
     ("true as time", json_of(event_ms=True), "wrong_type", "event_ms", "milliseconds"),
-    ("time before 1970", json_of(event_ms=-1), "bad_value", "event_ms", "1970"),
+    ("time before 1970", json_of(event_ms=-1), "bad_value", "event_ms", "March 1973"),
+    ("time zero", json_of(event_ms=0), "bad_value", "event_ms", "March 1973"),
+    ("seconds", json_of(event_ms=1_700_000_000), "bad_value", "event_ms", "seconds"),
+    ("a timestamp of nothing", json_of(event_ms=None, timestamp=0), "bad_value", "timestamp",
+     "March 1973"),
+    ("a timestamp of the year 9999", json_of(event_ms=None, timestamp="9999-12-31"), "bad_value",
+     "timestamp", "2100"),
+    ("a timestamp of the year 1", json_of(event_ms=None, timestamp="0001-01-01T00:00+14:00"),
+     "bad_value", "timestamp", "March 1973"),
     ("microseconds", json_of(event_ms=1_700_000_000_000_000), "bad_value", "event_ms", "2100"),
-    ("a huge integer", b'{"event_ms":1%s}' % (b"0" * 400), "not_json", "", "number"),
+    ("a huge integer", b'{"event_ms":1%s}' % (b"0" * 400), "not_json", "event_ms",
+     "number"),
     ("a timestamp in prose", json_of(event_ms=None, timestamp="yesterday"), "bad_value",
      "timestamp", "ISO 8601"),
     ("a timestamp object", json_of(event_ms=None, timestamp={}), "wrong_type", "timestamp", "ISO"),
+    ("an empty tenant", json_of(tenant=""), "bad_value", "tenant", "leave the field out"),
     ("a tenant with a slash", json_of(tenant="a/b"), "bad_value", "tenant", "letters"),
     ("price in quotes", json_of(price="3.50"), "wrong_type", "price", "without quotes"),
     ("true as price", json_of(price=True), "wrong_type", "price", "number"),
@@ -135,6 +173,21 @@ def test_a_fault_never_repeats_the_value() -> None:
         assert isinstance(fault, Fault) and "alice" not in fault.detail
 
 
+@pytest.mark.parametrize("number", [(1 << 64) - 1, -(1 << 63), 10**18])
+def test_whole_numbers_of_64_bits_in_properties_are_kept_to_the_last_digit(number: int) -> None:
+    event = decode(json_of(properties={"n": number, "said": f"{number}{number}"}))
+    assert isinstance(event, dict), event
+    assert json.loads(event["properties"]) == {"n": number, "said": f"{number}{number}"}
+
+
+@given(st.binary(max_size=60), st.integers(0, 200))
+def test_a_broken_text_is_a_fault_that_tells_no_value(tail: bytes, cut: int) -> None:
+    whole = json_of(query="alice", lines=[{"item_id": "alice"}], properties={"a": ["alice"]})
+    fault = decode(whole[:cut % len(whole)] + tail)
+    if isinstance(fault, Fault):
+        assert "alice" not in fault.detail + fault.field and fault.detail
+
+
 def test_json_and_single_object_avro_give_the_same_event() -> None:
     event = decode(json_of(lines=[{"item_id": "a", "price": 2.5}], consent={"contact": True},
                            properties={"b": [1, 2]}, traits={"email": "a@b.c", "x": None}))
@@ -179,7 +232,7 @@ def test_a_line_that_is_as_it_should_be_is_read_as_any_other(line: dict[str, Any
                               timezones=st.just(UTC)).map(datetime.isoformat)))
 def test_timestamp_means_the_same_as_in_the_kernel(stamp: object) -> None:
     event = decode(json_of(event_ms=None, timestamp=stamp))
-    if parse_moment(stamp) > YEAR_2100_MS:
+    if not event_fields.MOMENT_MS_MIN <= parse_moment(stamp) <= YEAR_2100_MS:
         assert isinstance(event, Fault) and event.reason == "bad_value"
     else:
         assert isinstance(event, dict) and event["event_ms"] == parse_moment(stamp)

@@ -61,6 +61,8 @@ def test_what_is_about_nobody_is_told_to_every_partition_and_counted_once(
 @pytest.mark.parametrize(("body", "status", "reason", "field"), [
     (b"", 400, "not_json", ""), (b"{", 400, "not_json", ""), (b"\xff", 400, "not_json", ""),
     (b"NaN", 400, "not_json", ""), (b'"text"', 400, "wrong_type", ""),
+    (b'[{}, {"price":NaN}]', 400, "not_json", "[1].price"),
+    (b'[{}, {"properties": {"n": 18446744073709551616}}]', 400, "bad_value", "[1].properties.n"),
     (b"[{}, 1]", 400, "wrong_type", "[1]"), (b"[[]]", 400, "wrong_type", "[0]"),
     (orjson.dumps([EVENT, {"x": "y" * 70_000}]), 413, "too_large", "[1]"),
     (orjson.dumps({"x": "y" * 70_000}), 413, "too_large", ""),

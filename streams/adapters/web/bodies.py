@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 
+from schemas import json_text
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -38,7 +40,10 @@ def elements(body: bytes, *, count_max: int) -> list[tuple[str, dict[str, Any]]]
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError as fault:
-        return Fault("not_json", f"the body is not JSON: {fault}")
+        field, detail = json_text.explain(body, fault)
+        return Fault("not_json", f"the body {detail}", field)
+    for field in json_text.beyond(body):
+        return Fault("bad_value", json_text.BEYOND, field)
     if isinstance(said, dict):
         return [("", said)]
     if not isinstance(said, list):
