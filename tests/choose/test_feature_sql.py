@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,26 @@ def test_the_sql_agrees_with_the_row_and_estimates_are_within_their_error(ask: A
     # Of moments long past a row may have no name left that was known then.
     assert all(told["estimated_off"] <= told["estimated"] / (10 if name == "top_items" else 50)
                for name, told in found.items())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seed", range(2))
+def test_the_sql_ends_where_the_row_does_with_the_greatest_amounts(seed: int, ask: Ask) -> None:
+    """Ten amounts of 1e12 fill a sum, one of 1.4e8 the end of a tile of a decay."""
+    specs = tuple(spec for spec in MORE if spec.kind in (
+        "sum", "mean", "variance", "min", "max", "decay", "session", "rfm", "first", "last"))
+    world, dice = Landed(specs), random.Random(seed)
+    for person, most in enumerate((1e12, -1e12, 1.5e8, -3.1e7, 3.1e7, 1e11)):
+        world.live(person, [replace(
+            heard, event_ms=START + dice.randrange(5 * DAY_MS), event_type="purchase",
+            value=most * dice.choice((1, 0.999_999, 0.31)),
+            quantity=abs(most) * dice.choice((1, 0.7)),
+            properties=json.dumps({"tip": most * dice.choice((1, 0.5)), "size": "XL"}))
+            for heard in history(100 * seed + person, 60)], world.by_row, dice)
+    found = ask(world)
+    assert drift.drifted(found) == []
+    for name, told in found.items():
+        assert told["compared"] == 90 and told["estimated_off"] == 0, name
 
 
 @pytest.mark.integration

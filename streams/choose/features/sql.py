@@ -45,6 +45,8 @@ from streams.choose.features.spec import (
     FeatureSpec,
 )
 from streams.choose.features.texts import ROOM, TEXT_TILES
+from streams.choose.features.updating import ROOT
+from streams.engine.whole import GREATEST
 from streams.kernel.moments import DAY_MS, HOUR_MS, show_span
 
 # An estimate of m registers has a standard error of 1.04 / sqrt(m): three of them.
@@ -186,6 +188,15 @@ def _plain(spec: FeatureSpec, marks: _Marks) -> Expression:
     return Expression(spec.name, value, tolerance, reach_ms, logged)
 
 
+def _sum(column: str, inside: str) -> str:
+    """The sum of whole numbers, as far as a row has room for it."""
+    return _full(f"sumIf(toInt128({column}), {inside})")
+
+
+def _full(total: str) -> str:
+    return f"toInt64(least(greatest({total}, toInt128(-{GREATEST})), toInt128({GREATEST})))"
+
+
 def _is_stale(number: int, max_age_ms: int) -> str:
     """What was never heard has no age, and is not too old either."""
     newest = f"any(newest_{number})"
@@ -228,11 +239,11 @@ def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     inside = marks.inside(spec, tile_ms, tiles)
     column, scale = (marks.amount(spec.of[0]), scale_of(spec.of[0])) if spec.of else ("", 1)
     count = f"countIf({inside})"
-    mean = f"sumIf({column}, {inside}) / {scale} / nullIf({count}, 0)"
+    mean = f"{_sum(column, inside)} / {scale} / nullIf({count}, 0)"
     value = {
         "count": count,
         "rate": f"{count} * {HOUR_MS} / {spec.window_ms or 1}",
-        "sum": f"sumIf({column}, {inside}) / {scale}",
+        "sum": f"{_sum(column, inside)} / {scale}",
         "mean": mean,
         "min": f"minOrNullIf({column}, {inside}) / {scale}",
         "max": f"maxOrNullIf({column}, {inside}) / {scale}",
@@ -243,24 +254,31 @@ def _windowed(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
 
 def _variance(column: str, inside: str, count: str, mean: str) -> str:
     """Mean of squares less square of mean; squares of money are kept in hundredths, rounded down,
-    those of quantities in thousandths."""
+    those of quantities in thousandths. No greater than what has a square."""
     unit, number = ((1000, column) if column == "thousandths" else
-                    (100, f"toInt64(floor({column} / 10000))"))
-    squares = f"sumIf({number} * {number}, {inside}) / {unit} / {unit} / {count}"
+                    (100, f"intDiv({column}, 10000) - ({column} % 10000 < 0)"))
+    number = f"least(greatest({number}, -{ROOT}), {ROOT})"
+    squares = f"{_sum(f'{number} * {number}', inside)} / {unit} / {unit} / {count}"
     return f"if({count} = 0, NULL, greatest({squares} - ({mean}) * ({mean}), 0))"
 
 
 def _decay(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
-    """Weights are added in fixed point: each event may be off by half a unit."""
+    """Weights are added in fixed point: each event may be off by half a unit. An event weighs most
+    at the end of its tile, which may be full there."""
     tile_ms = DECAY_HALF_LIVES * spec.half_life_ms
     inside = marks.inside(spec, tile_ms, DECAY_TILES)
-    weight = f"exp2((event_ms - moment_ms) / {spec.half_life_ms})"
-    if not spec.of:
-        value, scale = f"sumIf({weight}, {inside})", DECAY_UNITS_WIDE if marks.wide else DECAY_UNITS
-    else:
-        scale = scale_of(spec.of[0])
-        value = f"sumIf({marks.amount(spec.of[0])} * {weight}, {inside}) / {scale}"
-    return value, f"countIf({inside}) * 0.5 / {scale}", DECAY_TILES * tile_ms
+    scale = (scale_of(spec.of[0]) if spec.of else
+             DECAY_UNITS_WIDE if marks.wide else DECAY_UNITS)
+    amount = marks.amount(spec.of[0]) if spec.of else str(scale)
+    parts = []
+    for back in range(DECAY_TILES):
+        tile = f"(intDiv(moment_ms, {tile_ms}) - {back})"
+        total = (f"sumIf({amount} * exp2((event_ms - {tile} * {tile_ms}) / {spec.half_life_ms}), "
+                 f"{inside} AND intDiv(event_ms, {tile_ms}) = {tile})")
+        parts.append(f"least(greatest({total}, -{GREATEST}.), {GREATEST}.) "
+                     f"* exp2(({tile} * {tile_ms} - moment_ms) / {spec.half_life_ms})")
+    return (f"({' + '.join(parts)}) / {scale}", f"countIf({inside}) * 0.5 / {scale}",
+            DECAY_TILES * tile_ms)
 
 
 def _distinct(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
@@ -296,11 +314,11 @@ def _session(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     kept = (f"own_{n} AND intDiv(event_ms, {spec.gap_ms}) > intDiv(newest_{n}, {spec.gap_ms}) - "
             f"{SESSION_TILES}")
     amount = {"length": "0", "events": "1"}.get(of) or marks.amount(of)
-    events = f"arraySort(groupArrayIf((event_ms, toInt64({amount})), {kept})) AS {name}"
+    events = f"arraySort(groupArrayIf((event_ms, toInt128({amount})), {kept})) AS {name}"
     begin = (f"{name}[greatest(1, arrayLastIndex(apart -> apart >= {spec.gap_ms}, "
              f"arrayDifference({name}.1)))].1")
     value = (f"({name}[-1].1 - {begin})" if of == "length" else
-             f"arraySum(event -> event.2 * (event.1 >= {begin}), {name})")
+             _full(f"arraySum(event -> event.2 * (event.1 >= {begin}), {name})"))
     return (f"if(empty({events}), NULL, {value} / {scale_of(of)})", "0", EVER_MS)
 
 
@@ -308,7 +326,7 @@ def _rfm(spec: FeatureSpec, marks: _Marks) -> tuple[str, str, int]:
     tile_ms, tiles = spec.window_tiles()
     inside, newest = marks.inside(spec, tile_ms, tiles), f"any(newest_{marks.number(spec)})"
     parts = (f"moment_ms - {newest} - 1", f"countIf({inside})",
-             f"sumIf({marks.amount(spec.of[0])}, {inside})")
+             _sum(marks.amount(spec.of[0]), inside))
     late, often, much = (" + ".join(f"({part} >= {cut})" for cut in cuts)
                          for part, cuts in zip(parts, spec.cuts, strict=True))
     return (f"if({newest} = 0, NULL, 100 * (5 - ({late})) + 10 * (1 + {often}) + 1 + {much})", "0",
