@@ -23,17 +23,18 @@ class SpillFile:
         self._size = 0
 
     def grow(self, size: int) -> npt.NDArray[np.uint8]:
-        """The file as bytes, `size` of them; what is new is zero. Raises OSError: disk full.
+        """The file as bytes, `size` of them; what is new is zero.
 
-        The space is taken at once. A page of a sparse file that meets a full disk when it is
+        Raises OSError where there is no room on the disk, or for one more mapping; it may be asked
+        again. The space is taken at once. A page of a sparse file that meets a full disk when it is
         written would end the process, not raise.
         """
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), self._size, size - self._size)
         else:
             self._write_zeros(size)
-        self._size = size
         mapped = mmap.mmap(self._file.fileno(), size)
+        self._size = size                # not before: of no bytes at all there is no space to take
         if hasattr(mmap, "MADV_RANDOM"):
             mapped.madvise(mmap.MADV_RANDOM)
         return np.frombuffer(mapped, np.uint8)

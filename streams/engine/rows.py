@@ -364,7 +364,8 @@ class Rows:
             if not self._is_full:
                 log.warning("rows stay in memory beyond what KAIROS_PROFILE_MEMORY_MB allows: the "
                             "file for those that were not touched for long cannot grow (%s); make "
-                            "room on the disk of KAIROS_HOME", fault)
+                            "room on the disk of KAIROS_HOME, or in memory (ulimit -v) if that is "
+                            "what it lacks", fault)
             self._is_full = True
             return False
         self._is_full = False

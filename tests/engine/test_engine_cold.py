@@ -300,13 +300,13 @@ def test_a_slot_that_is_another_tenant_s_now_does_not_come_up_by_the_clock_befor
 
 
 @contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+def at_most(size: int, what: int) -> Iterator[None]:
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (size, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(what, before)
 
 
 def test_with_a_full_disk_rows_stay_in_memory_and_it_is_said_once(
@@ -314,7 +314,7 @@ def test_with_a_full_disk_rows_stay_in_memory_and_it_is_said_once(
     some = rows(2, SpillFile(tmp_path))
     fill(some, 100)
     some.take_dirty()
-    with files_of_at_most(4096):
+    with at_most(4096, resource.RLIMIT_FSIZE):
         some.make_room()
         some.make_room()
     assert some.cold_count == 0 and len(some.index) == 100
@@ -323,6 +323,18 @@ def test_with_a_full_disk_rows_stay_in_memory_and_it_is_said_once(
     some.make_room()
     some.make_room()
     assert some.cold_count > 90 and len(some) == 100
+
+
+def test_a_file_that_could_not_be_mapped_is_asked_again_and_loses_nothing(tmp_path: Path) -> None:
+    file, large = SpillFile(tmp_path), 1 << 28
+    file.grow(4096)[:] = 7
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    with at_most(mapped + large // 2, resource.RLIMIT_AS):
+        for _ in range(2):
+            with pytest.raises(OSError, match="Cannot allocate memory"):
+                file.grow(large)
+    held = file.grow(large)
+    assert len(held) == large and held[:4096].min() == 7 and not held[4096:].any()
 
 
 def test_a_file_that_grows_keeps_what_it_holds_and_has_no_name(tmp_path: Path) -> None:
