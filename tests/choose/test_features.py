@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from streams.choose.definitions import compiled
 from streams.choose.features.layout import EVER_MS
 from streams.choose.features.reading import next_change
+from streams.choose.features.rules import compile_rules, members_mask
 from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec, tile_ms_of
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
+from streams.playbooks.conditions import COMPARES
+from streams.playbooks.model import Condition
 
 START = 1_700_000_000_000
 SPECS = (
@@ -224,6 +227,41 @@ def test_decay_and_times_cross_a_number_when_it_is_said() -> None:
     before, later = row.value("warm", halved_twice - 1000), row.value("warm", halved_twice)
     assert before is not None and later is not None and before > 2.0 > later
     assert after(halved_twice) == START + 5 * DAY_MS
+
+
+@pytest.mark.parametrize("compare", COMPARES[:-1])
+@pytest.mark.parametrize("number", [7.0, 0.0, 0.7, 0.0104166, 1 / 3, 0.0416667, 399.12345, -1.0])
+def test_a_comparison_with_a_time_since_turns_when_it_is_said_to(
+        compare: str, number: float) -> None:
+    """Also one that turns a millisecond after it is reached: seven days are `at_most: 7`."""
+    since = FeatureSpec("since", "purchase", "since")
+    row = Fast((since,)).take(Heard(9, "purchase", START))
+    v, layout = row.rows.views, row.layout
+    rules = compile_rules([Condition("feature", name="since", compare=compare, number=number)],
+                          layout, ["s"])
+
+    def holds(at_ms: int) -> bool:
+        return bool(members_mask(rules.starts, rules.steps, rules.numbers, layout.reads, v.u8,
+                                 v.u16, v.i64, row.slot, at_ms, np.uint64(0)))
+
+    at_ms, turned = START, [START]
+    while at_ms != EVER_MS:
+        said = int(next_change(layout.reads, v.u8, v.u16, v.i64, row.slot, rules.watched,
+                               rules.crossings, at_ms))
+        for between in {at_ms, said - 1, min(said, START + 500 * DAY_MS) - 1}:
+            assert holds(between) == holds(at_ms)
+        if said != EVER_MS and holds(said) != holds(at_ms):
+            turned.append(said)
+        at_ms = said
+    exact = [START + n for n in range(max(int(number * DAY_MS) - 3, 1), int(number * DAY_MS) + 4)
+             if n > 0 and _compared(compare, n / DAY_MS, number)
+             != _compared(compare, (n - 1) / DAY_MS, number)]
+    assert turned[1:] == exact
+
+
+def _compared(compare: str, value: float, number: float) -> bool:
+    return {"at_least": value >= number, "at_most": value <= number, "above": value > number,
+            "below": value < number, "equals": value == number}[compare]
 
 
 def test_a_changed_where_or_window_is_another_cell_and_equal_ones_are_shared() -> None:

@@ -339,8 +339,7 @@ def _next_of_set(rd, u8, u16, i64, slot, f, at_ms):
             inside += 1
     if inside < EXACT_DISTINCT_MAX:
         return found
-    tile_ms = rd[f, R_TILE_MS]
-    return min(found, (divided(at_ms, tile_ms) + 1) * tile_ms)
+    return min(found, (divided(at_ms, rd[f, R_TILE_MS]) + 1) * rd[f, R_TILE_MS])
 
 
 @compiled
@@ -348,13 +347,18 @@ def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
     """When feature `f`, left alone, reaches `number`: times since go up, decayed sums go down."""
     if rd[f, R_HOW] == READ_SINCE:
         last = i64[slot, rd[f, R_TIMES] // 8 + 1]
-        return np.int64(last + number * DAY_MS) if last else np.int64(EVER_MS)
+        if last == 0 or not number * DAY_MS < EVER_MS:
+            return np.int64(EVER_MS)
+        apart = np.int64(max(number, 0.0) * DAY_MS) - 1     # then on to how it will be read
+        while apart / DAY_MS < number:
+            apart += 1
+        return last + max(apart, 0)
     if rd[f, R_HOW] == READ_DECAY and number > 0.0:
         value, has = _value(rd, u8, u16, i64, slot, f, at_ms)
-        if has and value > number:
-            span_ms = rd[f, R_HALF_LIFE_MS] * math.log2(value / number)
+        if has and value >= number:
             # One millisecond on: where the value is `number` to the bit, rounding decides.
-            return at_ms + np.int64(math.ceil(span_ms)) + 1
+            return at_ms + np.int64(math.ceil(
+                rd[f, R_HALF_LIFE_MS] * math.log2(value / number))) + 1
     return np.int64(EVER_MS)
 
 
@@ -390,8 +394,7 @@ def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
                 if last + rd[f, R_CUTS + k] + 1 > at_ms:
                     found = min(found, last + rd[f, R_CUTS + k] + 1)
     for k in range(len(crossings)):
-        f = int(crossings[k, 0])
-        moment = _next_crossing(rd, u8, u16, i64, slot, f, crossings[k, 1], at_ms)
-        if moment > at_ms:
-            found = min(found, moment)
+        turn = _next_crossing(rd, u8, u16, i64, slot, int(crossings[k, 0]), crossings[k, 1], at_ms)
+        if turn > at_ms:
+            found = min(found, turn)
     return found

@@ -5,6 +5,7 @@ The truth is that of `streams.playbooks.conditions.holds`, which tests hold it a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class Rules:
 
     numbers     what a step compares with; behind them the clusters, and then the lists
     watched     features that decide (of a ratio: its parts)
-    crossings   (feature, number) of every comparison
+    crossings   (feature, value from which on a comparison of it is another)
     """
 
     starts: npt.NDArray[np.int64]
@@ -61,7 +62,8 @@ def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence
         _emit(rule, layout, _Names(list(segments), clusters, [each.name for each in lists]), steps,
               0)
         starts.append(len(steps))
-    compared = [(arg, number) for step, arg, _, number in steps if step == _FEATURE]
+    compared = [(arg, turn) for step, arg, compare, number in steps if step == _FEATURE
+                for turn in _turns(COMPARES[compare], number)]
     numbers = [s[3] for s in steps]
     if clusters is not None and any(step == _CLUSTER for step, *_ in steps):
         steps = [(step, arg, len(numbers) if step == _CLUSTER else compare, number)
@@ -78,6 +80,15 @@ def compile_rules(rules: Sequence[Condition], layout: Layout, segments: Sequence
                  np.array([s[:3] for s in steps], np.int64).reshape(len(steps), 3),
                  np.concatenate(packed), np.array(sorted(watched), np.int64),
                  np.array(compared, np.float64).reshape(len(compared), 2))
+
+
+def _turns(compare: str, number: float) -> tuple[float, ...]:
+    """The values from which on a comparison is another: that of 7 for `at_least: 7`, but what is
+    just above 7 for `at_most: 7`."""
+    beyond = math.nextafter(number, math.inf)
+    if compare in ("at_least", "below"):
+        return (number,)
+    return (beyond,) if compare in ("at_most", "above") else (number, beyond)
 
 
 def _parts(feature: int, layout: Layout) -> tuple[int, ...]:
