@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from streams import pipeline
-from streams.choose import absences, kernel, triggers
+from streams.choose import absences, lapsing, triggers
 from streams.choose.backing import Backing
 from streams.choose.entities.telling import Telling
 from streams.choose.features.layout import MASK, TENANT
@@ -86,8 +86,8 @@ class ChooseLogic:
             signs = views.i64[slots, TENANT]
             for tenant, signed in tables.tenants():
                 own = slots[signs == signed]
-                kernel.arm_all(self._program.person, views, own, self._program.moving,
-                               max(state.watermarks.of(tenant), 0), np.zeros(len(own), np.int64))
+                lapsing.arm_all(self._program.person, views, own, self._program.moving,
+                                max(state.watermarks.of(tenant), 0), np.zeros(len(own), np.int64))
             self._arm_waiting(tables, block)
             self._arm_absences(tables, block)
             for tenant, signed in tables.tenants() if block.in_memory else ():

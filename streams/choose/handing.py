@@ -21,7 +21,7 @@ import numpy as np
 
 from streams.choose import decision, triggers
 from streams.choose.absences import Absences
-from streams.choose.features.layout import FLAGS, MOVED, PURPOSES, STAMP, TENANT, Layout
+from streams.choose.features.layout import FLAGS, MOVED, NEWEST, PURPOSES, STAMP, TENANT, Layout
 from streams.choose.features.merging import merge
 from streams.engine.rows import Rows
 
@@ -50,6 +50,12 @@ def take_away(people: Rows, slot: int, person: str, tenant: str) -> bytes:
     people.tails[slot] = {MOVED_TO: person}
     people.views.dirty[slot] = 1
     return row
+
+
+def newest_ms(people: Rows, encoded: bytes) -> int:
+    """Time of the newest event in a visitor's encoded row."""
+    row, _ = people.read(encoded)
+    return int(np.frombuffer(row, np.int64, 1, 8 * NEWEST)[0])
 
 
 def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: Absences,

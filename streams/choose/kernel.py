@@ -19,10 +19,11 @@ from numba import uint64
 from streams.choose import absent
 from streams.choose.ahead import look_ahead
 from streams.choose.features import layout
+from streams.choose.features.changing import next_change
 from streams.choose.features.layout import EVER_MS
-from streams.choose.features.reading import next_change
 from streams.choose.features.rules import members_mask, rule_holds
 from streams.choose.features.updating import type_of, update
+from streams.choose.lapsing import next_lapse
 from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64
 from streams.engine.index import find, insert
@@ -119,7 +120,8 @@ class Results(NamedTuple):
     """What the kernel tells of each event that it passed: slot (-1: nothing was done with it),
     segments before (-1: it was not counted) and after, the timer to arm (0: none), and which
     windows it lies behind (see `update`). `says`: see above; `held`: the person's absences have not
-    taken it, see `absent`."""
+    taken it, see `absent`. `lapsed`: of an event that was not taken yet, the first moment up to its
+    own at which time alone has moved the person (0: none); it is taken when it is up again."""
 
     says: npt.NDArray[np.int64]
     slot: npt.NDArray[np.int64]
@@ -128,6 +130,7 @@ class Results(NamedTuple):
     armed_ms: npt.NDArray[np.int64]
     late: npt.NDArray[np.int64]
     held: npt.NDArray[np.int64]
+    lapsed: npt.NDArray[np.int64]
 
 
 def no_results(count: int) -> Results:
@@ -146,12 +149,20 @@ def _is_repeat(seen_offset, seen_sequence, partition, offset, sequence):
 
 
 @compiled
+def _is_heard(i64, slot, event_id, recent):
+    """Is the event's id among the row's newest?"""
+    found = False
+    for j in range(recent):
+        found |= i64[slot, _RECENT + j] == np.int64(event_id)
+    return found
+
+
+@compiled
 def _heard(i64, slot, event_id, recent):
     """True when the event's id is among the row's newest; else it is remembered."""
     mark = np.int64(event_id)
-    for j in range(recent):
-        if i64[slot, _RECENT + j] == mark:
-            return True
+    if _is_heard(i64, slot, event_id, recent):
+        return True
     if recent:
         i64[slot, _RECENT + i64[slot, _HEARD] % recent] = mark
         i64[slot, _HEARD] += 1
@@ -294,10 +305,22 @@ def _event(n, slot, b, f, v, w, person, segments, group, gv, group_slots, tenant
 
 
 @compiled
+def _lapse(n, slot, who, b, f, v, person, segments, recent):
+    """The first moment up to event n's at which time alone has moved the person; 0: none, or the
+    event will not be counted."""
+    moment = next_lapse(person, v, slot, segments, np.int64(0), b.numbers[n, f.event_ms], who)
+    if moment == EVER_MS or not b.numbers[n, f.purposes] & _PERSONALISE:
+        return np.int64(0)
+    event_id = hash64(b.raw, b.numbers[n, f.event_id], b.sizes[n, f.event_id])
+    return np.int64(0) if _is_heard(v.i64, slot, event_id, recent) else moment
+
+
+@compiled
 def run(start, b, f, ix, v, w, person, segments, group, gv, group_slots, tenants, interests,
         where_columns, fields, recent, seen, hashes, results):
     """Take events from `start` on; returns the number of the first that was not taken: one of a
-    person who waits, or one that is no event (`usable` is False). Who waits is in `v.waits`.
+    person who waits or whom time has moved before it (`Results.lapsed`), or one that is no event
+    (`usable` is False). Who waits is in `v.waits`.
 
     where_columns, fields   columns that features filter by, and room for their hashes
     recent                  event ids that a row remembers
@@ -314,14 +337,20 @@ def run(start, b, f, ix, v, w, person, segments, group, gv, group_slots, tenants
         slot = find(ix, raw, at, size, h)
         if slot >= 0 and v.waits[slot]:
             return n
-        if _is_repeat(seen.offset, seen.sequence, numbers[n, f.origin_partition],
-                      numbers[n, f.origin_offset], numbers[n, f.origin_sequence]):
+        is_again = results.lapsed[n] != 0
+        if not is_again and _is_repeat(
+                seen.offset, seen.sequence, numbers[n, f.origin_partition],
+                numbers[n, f.origin_offset], numbers[n, f.origin_sequence]):
             continue
         if slot < 0:
             slot = insert(ix, raw, at, size, h)
         if offsets[n] < v.i64[slot, 0]:
             continue
         results.slot[n] = slot
+        if 0 < v.armed[slot] <= numbers[n, f.event_ms] and not is_again:
+            results.lapsed[n] = _lapse(n, slot, h, b, f, v, person, segments, recent)
+            if results.lapsed[n]:
+                return n
         if v.i64[slot, _FLAGS] & _MOVED:
             says = EVENT
         elif _heard(v.i64, slot, hash64(raw, numbers[n, f.event_id], sizes[n, f.event_id]), recent):
@@ -343,43 +372,6 @@ def single_items(raw, numbers, sizes, item_field, items, first, last):
         if sizes[n, item_field]:
             items[n] = hash64(raw, numbers[n, item_field], sizes[n, item_field])
             last[n] = n + 1
-
-
-@compiled
-def regroup(person, v, slot, segments, at_ms, who):
-    """(segments before, after) of one person whom time alone may have moved; the row is changed.
-
-    who   hash of the person's id
-    """
-    i64 = v.i64
-    i64[slot, _FLAGS] |= _STATED
-    before = i64[slot, _MASK]
-    i64[slot, _MASK] = members_mask(segments.starts, segments.steps, segments.numbers,
-                                    person.reads, v.u8, v.u16, i64, slot,
-                                    max(at_ms, i64[slot, _NEWEST]), who)
-    return before, i64[slot, _MASK]
-
-
-@compiled
-def lapse_after(person, v, slot, segments, at_ms):
-    """The next moment after `at_ms` at which time alone may move the person; EVER_MS: none."""
-    return next_change(person.reads, v.u8, v.u16, v.i64, slot, segments.watched,
-                       segments.crossings, max(at_ms, v.i64[slot, _NEWEST]))
-
-
-@compiled
-def arm_all(person, v, slots, segments, at_ms, due_ms):
-    """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never).
-
-    Whose segments were not stated since their rules changed is up at once: time alone might never
-    ask for them.
-    """
-    for n in range(len(slots)):
-        moment = lapse_after(person, v, slots[n], segments, at_ms)
-        if not v.i64[slots[n], _FLAGS] & (_STATED | _MOVED):
-            moment = max(at_ms, v.i64[slots[n], _NEWEST])
-        if moment != EVER_MS:
-            v.armed[slots[n]] = due_ms[n] = moment
 
 
 @compiled

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from streams.choose import absent
 from streams.choose.absent import RIPE_WORDS
 from streams.choose.features import layout
+from streams.choose.features.changing import next_change
 from streams.choose.features.layout import EVER_MS
-from streams.choose.features.reading import next_change
 from streams.choose.features.rules import members_mask
 from streams.choose.program import Program
 from streams.choose.tables import Tables

@@ -16,8 +16,9 @@ from streams import pipeline
 from streams.choose import absences, awaiting, changes, handing, item_changes, kernel, triggers
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
-from streams.choose.features.layout import ALERT, EVER_MS, FLAGS, MASK, MOVED, NEWEST
+from streams.choose.features.layout import ALERT, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
+from streams.choose.moving import Moving
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
 from streams.choose.shares import passed_on
 from streams.choose.tables import tables_of
@@ -44,6 +45,7 @@ class Walk:
         self._tables = tables_of(state)
         self._people = self._tables.people
         self._upstream = state.watermarks.upstream
+        self._moving = Moving(program, self._tables)
         self._voice = Voice(program, side, self._tables, out, backing=backing)
         self._playbooks: dict[str, Sequence[Playbook]] = {}
 
@@ -61,16 +63,22 @@ class Walk:
         while at < count:
             stopped = self._program.run(at, batch, self._tables, seen, interests,
                                         self._groups, results)
-            self._arm_found(results, at, stopped)
+            self._moving.arm_found(results, at, stopped)
             told = results.says[at:stopped] | results.late[at:stopped]
             for n in (np.nonzero(told)[0] + at).tolist():
-                self._out.at(records[n])
+                if not results.lapsed[n]:       # what lapsed before it was told under its address
+                    self._out.at(records[n])
                 if results.late[n]:
                     self._voice.tell_late(_EVENT.decode(records[n].value), int(results.late[n]))
                 if results.says[n]:
                     self._settle(records[n], results, n)
             at = stopped
-            if at < count and not batch.usable[at]:
+            if at < count and results.lapsed[at]:
+                self._out.at(records[at])
+                event = _EVENT.decode(records[at].value)
+                self._lapse(int(results.slot[at]), event["tenant"], event["event_ms"],
+                            event["appended_ms"])
+            elif at < count and not batch.usable[at]:
                 things.up_to(at)
                 self._out.at(records[at])
                 self._other(records[at])
@@ -103,18 +111,6 @@ class Walk:
         """Room for everybody who may be new from event `start` on: compiled code makes none."""
         sizes = batch.sizes[start:, self._program.fields.profile_id][batch.usable[start:]]
         self._people.reserve(len(sizes), int(sizes.sum()))
-
-    def _arm_found(self, results: kernel.Results, start: int, end: int) -> None:
-        """Hand the timers that the kernel marked to their heaps."""
-        armed = np.nonzero(results.armed_ms[start:end])[0] + start
-        if not len(armed):
-            return
-        slots = results.slot[armed]
-        names = [self._tables.tenant_of(slot) for slot in slots.tolist()]
-        for tenant in dict.fromkeys(names):
-            assert tenant is not None, "the kernel arms rows of known tenants only"
-            own = np.array([name == tenant for name in names])
-            self._tables.timers(tenant).push(results.armed_ms[armed[own]], slots[own])
 
     def _other(self, record: Record) -> None:
         """A watermark, a handover, a change of an item, or what nobody can read."""
@@ -176,7 +172,7 @@ class Walk:
             self._tables.care(self._people.key(slot), cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
             self._voice.decide(slot, event["tenant"], event["profile_id"], moments)
-            waits = self._waits_until_ms(slot)
+            waits = self._moving.waits_until_ms(slot)
             if waits is not None:
                 self._tables.timers(event["tenant"]).arm(slot, waits)
 
@@ -213,6 +209,9 @@ class Walk:
         elif told["stage"] == "choose":
             if told["row"]:
                 self._tables.hear_layout(told["layout"])
+                if (slot := self._people.find(person.encode())) is not None:
+                    self._lapse(slot, tenant, handing.newest_ms(self._people, told["row"]),
+                                told["appended_ms"])
                 self._receive(person, tenant, told["row"])
             self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
                                  self._playbooks_in(tenant))
@@ -289,12 +288,11 @@ class Walk:
         self._tables.care(person.encode(), cared, self._cared(slot))
         # As of the watermark: what had lapsed before it lapsed for good, and wakes nobody again.
         now_ms = max(self._state.watermarks.of(tenant), 0)
-        before, after = kernel.regroup(self._program.person, self._people.views, slot,
-                                       self._program.moving, now_ms, self._hash_of(slot))
+        before, after = self._moving.regroup(slot, now_ms)
         at_ms = max(now_ms, int(self._people.views.i64[slot, NEWEST]))
-        self._tell_changes(slot, person, at_ms, cause, int(before), int(after))
+        self._tell_changes(slot, person, at_ms, cause, before, after)
         self._keep(slot, self._people.tail(slot).get("w", {}))
-        self._arm(slot, tenant, after_ms=now_ms)
+        self._moving.arm(slot, tenant, after_ms=now_ms)
 
     def _take_watermark(self, record: Record, mark: dict[str, Any]) -> None:
         tenant, watermarks = mark["tenant"], self._state.watermarks
@@ -312,7 +310,7 @@ class Walk:
             if self._tables.is_news(who.slot, record.offset):
                 self._wake(who.slot, tenant, who.moment_ms, mark["appended_ms"], now_ms)
                 self._tables.woken(who.slot, record.offset)
-            self._arm(who.slot, tenant, after_ms=who.moment_ms)
+            self._moving.arm(who.slot, tenant, after_ms=who.moment_ms)
         self._look_at_changes(record, tenant, now_ms, mark["appended_ms"])
         self._out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
@@ -352,10 +350,9 @@ class Walk:
         Taken step by step in event time, however far the watermark jumped.
         """
         profile_id = self._people.key(slot).decode()
-        before, after = kernel.regroup(self._program.person, self._people.views, slot,
-                                       self._program.moving, due_ms, self._hash_of(slot))
+        before, after = self._moving.regroup(slot, due_ms)
         at_ms = max(due_ms, int(self._people.views.i64[slot, NEWEST]))
-        moved = self._tell_changes(slot, profile_id, at_ms, "lapse", int(before), int(after))
+        moved = self._tell_changes(slot, profile_id, at_ms, "lapse", before, after)
         kept = self._people.tails.get(slot, {}).get("w", {})
         self._tables.absences.thaw(slot, kept, self._waiting(tenant))
         if not kept and not moved:
@@ -367,29 +364,20 @@ class Walk:
         self._keep(slot, kept)
         self._voice.decide_all(slot, tenant, profile_id, moments)
 
+    def _lapse(self, slot: int, tenant: str, until_ms: int, appended_ms: int) -> None:
+        """The log is ahead of the watermark: what time alone has changed by `until_ms` is told as
+        of when it did, before what happens then."""
+        profile_id = self._people.key(slot).decode()
+        for at_ms in self._moving.lapses(slot, until_ms):
+            before, after = self._moving.regroup(slot, at_ms)
+            moved = self._tell_changes(slot, profile_id, at_ms, "lapse", before, after)
+            self._voice.decide(slot, tenant, profile_id, triggers.on_segments(
+                self._playbooks_in(tenant), moved, at_ms, appended_ms))
+
     def _say_ripe(self, who: Woken, tenant: str, appended_ms: int) -> None:
         """What a person has left undone, in the order of the playbooks."""
         moments = triggers.moments_of(self._playbooks_in(tenant), who.ripe, appended_ms)
         self._voice.decide_all(who.slot, tenant, self._people.key(who.slot).decode(), moments)
-
-    def _hash_of(self, slot: int) -> np.uint64:
-        """Hash of the person's id, by which random buckets are filled."""
-        return self._people.index.arrays.hashes[slot]
-
-    def _arm(self, slot: int, tenant: str, *, after_ms: int) -> None:
-        """Wake the person again at the next moment after `after_ms` that may matter."""
-        lapse = int(kernel.lapse_after(self._program.person, self._people.views, slot,
-                                       self._program.moving, after_ms))
-        waits = self._waits_until_ms(slot)
-        moment = lapse if waits is None else min(lapse, waits)
-        if moment < EVER_MS:
-            self._tables.timers(tenant).arm(slot, moment)
-
-    def _waits_until_ms(self, slot: int) -> int | None:
-        """The earliest moment at which a trigger may have something to say of the person."""
-        found = (triggers.next_deadline_ms(self._people.tails.get(slot, {}).get("w", {})),
-                 self._tables.absences.next_deadline_ms(slot))
-        return min((ms for ms in found if ms is not None), default=None)
 
     def _tell_changes(self, slot: int, profile_id: str, at_ms: int, cause: str, before: int,
                       after: int) -> list[triggers.Change]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_features import BY_NAME, SPECS, START, history
 
 from streams.choose.definitions import check, load
+from streams.choose.features.changing import next_change
 from streams.choose.features.clusters import Axis, Clusters
 from streams.choose.features.layout import EVER_MS
-from streams.choose.features.reading import next_change
 from streams.choose.features.rules import Rules, compile_rules, members_mask
 from streams.choose.segments import SegmentSpec, meaning_of, members_of
 from streams.kernel.moments import DAY_MS

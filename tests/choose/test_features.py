@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.choose.definitions import compiled
+from streams.choose.features.changing import next_change
 from streams.choose.features.layout import EVER_MS
-from streams.choose.features.reading import next_change
 from streams.choose.features.rules import compile_rules, members_mask
 from streams.choose.features.spec import EXACT_DISTINCT_MAX, FeatureSpec, tile_ms_of
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS

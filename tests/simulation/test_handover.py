@@ -191,6 +191,24 @@ def test_what_had_lapsed_before_a_handover_has_lapsed_after_it() -> None:
     assert sum(each["segment"] == "browser" for each in told) == 4, "in and out once each"
 
 
+def test_what_lapses_before_a_visitors_row_comes_is_told_as_of_then_without_a_watermark() -> None:
+    """The person is away when the same person comes back as a visitor and logs in."""
+    back_ms = START + 9 * DAY_MS
+    views = [event(n, PERSON, "product_view", START + n) for n in range(1, 5)]
+    views += [event(n, VISITOR, "product_view", back_ms + n) for n in range(5, 9)]
+    told: list[list[tuple[bool, str, int]]] = []
+    for marks in ([], [(b"t", watermark(back_ms - 1))]):
+        broker, kind = world(), contract("segments.changed")
+        play(broker, [*views[:4], *marks, *views[4:], link(10, back_ms + HOUR_MS)])
+        changes = [kind.decode(r.value) for r in broker.records("segments.changed", 0)]
+        told.append([(c["entered"], c["cause"], c["event_ms"]) for c in changes
+                     if (c["profile_id"], c["segment"]) == (PERSON, "browser")])
+    assert told[0] == told[1]
+    (_, _, begun_ms), (_, _, lapsed_ms), (_, _, back) = told[0]
+    assert told[0] == [(True, "event", begun_ms), (False, "lapse", lapsed_ms),
+                       (True, "merge", back)]
+    assert begun_ms < START + 7 * DAY_MS <= lapsed_ms < back_ms < back
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_crash_anywhere_in_a_handover_changes_nothing(seed: int) -> None:
     records = story(seed, known_from=20)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from streams.choose.features.layout import (
-    EVER_MS,
     HLL_REGISTERS,
     HLL_TILES,
     R_A,
@@ -43,14 +42,12 @@ from streams.choose.features.layout import (
     READ_UNIQUE,
     READ_VARIANCE,
 )
-from streams.choose.features.sessions import last_session, next_of_sessions, sessions
+from streams.choose.features.sessions import last_session, sessions
 from streams.choose.features.spec import CUTS, EXACT_DISTINCT_MAX
 from streams.choose.features.texts import (
     favourites,
     has_favourite,
     has_unique,
-    next_of_favourites,
-    next_of_uniques,
     uniques,
 )
 from streams.engine.compiling import compiled
@@ -62,7 +59,7 @@ _LARGE = 1 << 56             # of numbers below, as many as a ring has tiles add
 
 
 @compiled
-def _span(head, tiles, tile_ms, at_ms):
+def span(head, tiles, tile_ms, at_ms):
     """First and last tile of the window that ends at `at_ms`, of those that the ring still has."""
     now = divided(at_ms, tile_ms)
     return max(now - tiles + 1, head - tiles + 1), min(now, head)
@@ -70,7 +67,7 @@ def _span(head, tiles, tile_ms, at_ms):
 
 @compiled
 def _total(i64, slot, at, tiles, tile_ms, at_ms):
-    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    first, last = span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     base, total, bits = at // 8 + 1, np.int64(0), np.int64(0)
     if last - first == tiles - 1:              # the whole ring, in whatever order it lies
         for j in range(tiles):
@@ -92,7 +89,7 @@ def _total(i64, slot, at, tiles, tile_ms, at_ms):
 
 @compiled
 def _total16(u16, i64, slot, at, tiles, tile_ms, at_ms):
-    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    first, last = span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     base, total = (at + 8) // 2, np.int64(0)
     if last - first == tiles - 1:
         for j in range(tiles):
@@ -107,7 +104,7 @@ def _total16(u16, i64, slot, at, tiles, tile_ms, at_ms):
 
 @compiled
 def _extreme(i64, slot, at, tiles, tile_ms, at_ms, least):
-    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    first, last = span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     found = np.int64(0)
     for tile in range(first, last + 1):
         kept = i64[slot, at // 8 + 1 + tile % tiles]
@@ -119,7 +116,7 @@ def _extreme(i64, slot, at, tiles, tile_ms, at_ms, least):
 @compiled
 def _decayed(i64, slot, at, tiles, tile_ms, half_life_ms, at_ms):
     """Weights fall from each event on; what lies after `at_ms` in its own tile counts as now."""
-    first, last = _span(i64[slot, at // 8], tiles, tile_ms, at_ms)
+    first, last = span(i64[slot, at // 8], tiles, tile_ms, at_ms)
     total = 0.0
     for tile in range(first, last + 1):
         total += (i64[slot, at // 8 + 1 + tile % tiles]
@@ -140,7 +137,7 @@ def _distinct(u8, i64, slot, at, tile_ms, window_ms, at_ms):
     if kept < EXACT_DISTINCT_MAX or inside < kept:
         return np.float64(inside)
     base = at + 16 * EXACT_DISTINCT_MAX
-    first, last = _span(i64[slot, base // 8], HLL_TILES, tile_ms, at_ms)
+    first, last = span(i64[slot, base // 8], HLL_TILES, tile_ms, at_ms)
     harmonic, zeros = 0.0, 0
     for r in range(HLL_REGISTERS):
         rank = 0
@@ -227,7 +224,7 @@ def _texts(rd, i64, slot, f, at_ms):
 
 
 @compiled
-def _value(rd, u8, u16, i64, slot, f, at_ms):
+def value_of(rd, u8, u16, i64, slot, f, at_ms):
     how = rd[f, R_HOW]
     if how == READ_COUNT:
         return float(_count(rd, u8, u16, i64, slot, f, at_ms)), True
@@ -285,7 +282,7 @@ def _plain(rd, u8, u16, i64, slot, f, at_ms):
     age = NO_AGE if last == 0 else max(0, at_ms - last)
     if 0 < rd[f, R_MAX_AGE_MS] < age:
         return 0.0, False, age
-    value, has = _value(rd, u8, u16, i64, slot, f, at_ms)
+    value, has = value_of(rd, u8, u16, i64, slot, f, at_ms)
     return value, has, age
 
 
@@ -308,93 +305,3 @@ def has_text(rd, u8, u16, i64, slot, f, wanted, at_ms):
     if rd[f, R_HOW] == READ_UNIQUE:
         return has_unique(i64, slot, w, room, rd[f, R_WINDOW_MS], at_ms, wanted)
     return has_favourite(i64, slot, w, room, rd[f, R_TILE_MS], at_ms, rd[f, R_MOST], wanted)
-
-
-@compiled
-def _next_of_ring(rd, u8, u16, i64, slot, f, at_ms):
-    """When the oldest tile that holds anything leaves the window; EVER_MS: never."""
-    at, tiles, tile_ms = rd[f, R_A], rd[f, R_TILES], rd[f, R_TILE_MS]
-    head = i64[slot, at // 8]
-    if head == 0:
-        return EVER_MS
-    first, _ = _span(head, tiles, tile_ms, at_ms)
-    j = first - divided(first, tiles) * tiles
-    for tile in range(first, head + 1):
-        held = (u16[slot, (at + 8) // 2 + j] != 0 if rd[f, R_WIDTH16]
-                else i64[slot, at // 8 + 1 + j] != 0)
-        if held and (tile + tiles) * tile_ms > at_ms:
-            return (tile + tiles) * tile_ms
-        j = j + 1 if j + 1 < tiles else 0
-    return EVER_MS
-
-
-@compiled
-def _next_of_set(rd, u8, u16, i64, slot, f, at_ms):
-    """When the oldest item inside the window leaves it, or a tile of the estimate does."""
-    found, window_ms, inside = np.int64(EVER_MS), rd[f, R_WINDOW_MS], 0
-    for j in range(EXACT_DISTINCT_MAX):
-        seen_ms = i64[slot, rd[f, R_A] // 8 + 2 * j]
-        if seen_ms != 0 and seen_ms + window_ms > at_ms:
-            found = min(found, seen_ms + window_ms)
-            inside += 1
-    if inside < EXACT_DISTINCT_MAX:
-        return found
-    return min(found, (divided(at_ms, rd[f, R_TILE_MS]) + 1) * rd[f, R_TILE_MS])
-
-
-@compiled
-def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
-    """When feature `f`, left alone, reaches `number`: times since go up, decayed sums go down."""
-    if rd[f, R_HOW] == READ_SINCE:
-        last = i64[slot, rd[f, R_TIMES] // 8 + 1]
-        if last == 0 or not number * DAY_MS < EVER_MS:
-            return np.int64(EVER_MS)
-        apart = np.int64(max(number, 0.0) * DAY_MS) - 1     # then on to how it will be read
-        while apart / DAY_MS < number:
-            apart += 1
-        return last + max(apart, 0)
-    if rd[f, R_HOW] == READ_DECAY and number > 0.0:
-        value, has = _value(rd, u8, u16, i64, slot, f, at_ms)
-        if has and value >= number:
-            # One millisecond on: where the value is `number` to the bit, rounding decides.
-            return at_ms + np.int64(math.ceil(
-                rd[f, R_HALF_LIFE_MS] * math.log2(value / number))) + 1
-    return np.int64(EVER_MS)
-
-
-@compiled
-def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
-    """The next moment after `at_ms` at which time alone may change a watched feature; EVER_MS.
-
-    watched     indices of features (of a ratio: of its parts)
-    crossings   rows (feature, number): what a feature is compared with
-    """
-    found = np.int64(EVER_MS)
-    for k in range(len(watched)):
-        f = watched[k]
-        how = rd[f, R_HOW]
-        if how == READ_DISTINCT:
-            found = min(found, _next_of_set(rd, u8, u16, i64, slot, f, at_ms))
-        elif how < READ_LIFETIME or how == READ_RFM:
-            found = min(found, _next_of_ring(rd, u8, u16, i64, slot, f, at_ms))
-        elif how == READ_SESSIONS:
-            found = min(found, next_of_sessions(i64, slot, rd[f, R_A], rd[f, R_TILES],
-                                                rd[f, R_TILE_MS], rd[f, R_WINDOW_MS], at_ms))
-        elif how == READ_FAVOURITES:
-            found = min(found, next_of_favourites(i64, slot, rd[f, R_A] // 8, rd[f, R_TILES],
-                                                  rd[f, R_TILE_MS], at_ms))
-        elif how == READ_UNIQUE:
-            found = min(found, next_of_uniques(i64, slot, rd[f, R_A] // 8, rd[f, R_TILES],
-                                               rd[f, R_WINDOW_MS], at_ms))
-        last = i64[slot, rd[f, R_TIMES] // 8 + 1]
-        if last and rd[f, R_MAX_AGE_MS] and last + rd[f, R_MAX_AGE_MS] + 1 > at_ms:
-            found = min(found, last + rd[f, R_MAX_AGE_MS] + 1)
-        if how == READ_RFM and last:
-            for k in range(CUTS):
-                if last + rd[f, R_CUTS + k] + 1 > at_ms:
-                    found = min(found, last + rd[f, R_CUTS + k] + 1)
-    for k in range(len(crossings)):
-        turn = _next_crossing(rd, u8, u16, i64, slot, int(crossings[k, 0]), crossings[k, 1], at_ms)
-        if turn > at_ms:
-            found = min(found, turn)
-    return found
