@@ -15,6 +15,7 @@ from streams.choose.program import Program
 from streams.choose.tables import Tables
 from streams.choose.triggers import Moment, Person
 from streams.engine.records import Out
+from streams.kernel.moments import DAY_MS
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
@@ -54,6 +55,19 @@ class Voice:
                              source=event["source"], event_id=event["event_id"],
                              profile_id=event["profile_id"], playbook=playbook.name,
                              event_ms=event["event_ms"])
+
+    def tell_lost(self, slot: int, tenant: str, at_ms: int, lost: dict[str, int]) -> None:
+        """Say what the person's triggers forgot because there was too much of it: once a day."""
+        for name, count in lost.items():
+            told = self._people.tail(slot).setdefault(handing.LOSS_TOLD, {})
+            day = at_ms // DAY_MS
+            if told.get(name, -1) < day:
+                told[name] = day
+                profile_id = self._people.key(slot).decode()
+                self._out.refuse(
+                    "skipped", "kept_too_much", subject=name, tenant=tenant, playbook=name,
+                    profile_id=profile_id, event_ms=at_ms, detail=f"{count} at least; a narrower "
+                    "`on`, a shorter `within` or another `per` leaves less to be kept")
 
     def tell_late(self, event: dict[str, Any], bits: int) -> None:
         """Say which windows an event came too late for; whatever else is made of it has it."""

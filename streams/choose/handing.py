@@ -23,9 +23,11 @@ from streams.choose import decision, triggers
 from streams.choose.absences import Absences
 from streams.choose.features.layout import FLAGS, MOVED, NEWEST, PURPOSES, STAMP, TENANT, Layout
 from streams.choose.features.merging import merge
+from streams.choose.losing import take_lost
 from streams.engine.rows import Rows
 
 MOVED_TO = "to"          # tail: the person that this visitor is
+LOSS_TOLD = "lt"         # tail: playbook -> the last day on which a loss was told of
 HELD_AS = "u"            # tail: the least hold-out number among the ids of this person
 
 
@@ -59,8 +61,9 @@ def newest_ms(people: Rows, encoded: bytes) -> int:
 
 
 def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: Absences,
-            in_force: Collection[str]) -> None:
-    """Merge a visitor's encoded row into the person's. `in_force`: playbooks of absences."""
+            in_force: Collection[str]) -> dict[str, int]:
+    """Merge a visitor's encoded row into the person's; returns what was too much for the triggers
+    to keep, by playbook. `in_force`: playbooks of absences."""
     row, theirs = people.read(encoded)
     other = np.frombuffer(row, np.uint8).copy()      # aligned, whatever the record was
     header = other.view(np.int64)
@@ -72,8 +75,10 @@ def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: A
     absences.thaw(slot, mine.setdefault("w", {}), in_force)
     absences.thaw_tail(theirs, in_force)
     merge_tails(mine, theirs)
+    lost = take_lost(mine["w"])
     absences.freeze(slot, mine["w"])
     people.views.dirty[slot] = 1
+    return lost
 
 
 def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -84,5 +89,8 @@ def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
         mine[HELD_AS] = min(mine.get(HELD_AS, 1.0), theirs[HELD_AS])
     if said := theirs.get("d"):
         decision.join(mine.setdefault("d", {}), said)
+    for name, day in theirs.get(LOSS_TOLD, {}).items():
+        told = mine.setdefault(LOSS_TOLD, {})
+        told[name] = max(day, told.get(name, day))
     if kept := theirs.get("w"):
         triggers.merge(mine.setdefault("w", {}), kept)

@@ -34,8 +34,9 @@ def keep(notes: dict[str, Any], change: Mapping[str, Any], cared_for: Collection
         return True
     if len(own) >= CHANGES_MAX or (not own and len(waiting) >= WAITING_MAX):
         return False
-    if own or len(waiting) < WAITING_FREELY or item_id in cared_for:
-        waiting[item_id] = [*own, told]
+    if not (own or len(waiting) < WAITING_FREELY or item_id in cared_for):
+        return False
+    waiting[item_id] = [*own, told]
     return True
 
 

@@ -18,6 +18,7 @@ from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, FLAGS, MASK, MOVED, NEWEST
 from streams.choose.features.migrating import Described
+from streams.choose.losing import take_lost
 from streams.choose.moving import Moving
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
 from streams.choose.shares import passed_on
@@ -167,6 +168,7 @@ class Walk:
                                         event, items, self._voice.person(slot, at_ms))
             moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
+            self._voice.tell_lost(slot, event["tenant"], event["event_ms"], take_lost(kept))
             if held:
                 self._tables.absences.freeze(slot, kept)
             self._tables.care(self._people.key(slot), cared, set(triggers.cared_for(kept)))
@@ -281,8 +283,8 @@ class Walk:
         """A row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
         cared, is_known = self._cared(slot), self._tables.tenant_of(slot) is not None
-        handing.take_in(self._program.people, self._people, slot, row, self._tables.absences,
-                        self._waiting(tenant))
+        lost = handing.take_in(self._program.people, self._people, slot, row,
+                               self._tables.absences, self._waiting(tenant))
         if not is_known and self._tables.tenant_of(slot) is not None:
             self._groups.count_people(tenant, 1)
         self._tables.care(person.encode(), cared, self._cared(slot))
@@ -291,6 +293,7 @@ class Walk:
         before, after = self._moving.regroup(slot, now_ms)
         at_ms = max(now_ms, int(self._people.views.i64[slot, NEWEST]))
         self._tell_changes(slot, person, at_ms, cause, before, after)
+        self._voice.tell_lost(slot, tenant, at_ms, lost)
         self._keep(slot, self._people.tail(slot).get("w", {}))
         self._moving.arm(slot, tenant, after_ms=now_ms)
 
@@ -360,6 +363,7 @@ class Walk:
         playbooks = self._playbooks_in(tenant)
         moments = triggers.on_watermark(playbooks, kept, due_ms, appended_ms, reached_ms)
         moments += triggers.on_segments(playbooks, moved, at_ms, appended_ms)
+        self._voice.tell_lost(slot, tenant, due_ms, take_lost(kept))
         self._tables.absences.freeze(slot, kept)
         self._keep(slot, kept)
         self._voice.decide_all(slot, tenant, profile_id, moments)

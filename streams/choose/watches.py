@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from streams.choose.losing import note
 from streams.kernel.moments import DAY_MS
 
 ANCHORS_MAX = 24        # per object; older ones of a chain only add items
@@ -56,11 +57,13 @@ def anchor(kept: dict[str, Any], *, object_id: str, event_ms: int, within_ms: in
     if len(anchors) > ANCHORS_MAX or len(objects) > OBJECTS_MAX:
         _settle(kept, event_ms)
         objects = kept["a"]
-    del objects.get(object_id, [])[:-ANCHORS_MAX]
+    if len(anchors := objects.get(object_id, [])) > ANCHORS_MAX:
+        objects[object_id] = anchors[-ANCHORS_MAX:]
+        note(kept, len(_chains(anchors)) - len(_chains(objects[object_id])))
     if len(objects) > OBJECTS_MAX:
         oldest = min(objects, key=lambda o: (objects[o][-1][0], o))
         kept["c"] = max(kept.get("c", -1), objects[oldest][-1][0])
-        del objects[oldest]
+        note(kept, len(_chains(objects.pop(oldest))))
     return deadline_ms
 
 
@@ -101,9 +104,10 @@ def _settle(kept: dict[str, Any], event_ms: int) -> None:
 
 
 def _keep_ripe(kept: dict[str, Any], more: list[list[Any]]) -> None:
-    found = sorted([*kept.get("r", ()), *more], key=lambda r: (r[2], r[0]))[-RIPE_MAX:]
+    found = sorted([*kept.get("r", ()), *more], key=lambda r: (r[2], r[0]))
+    note(kept, len(found) - RIPE_MAX)
     if found:
-        kept["r"] = found
+        kept["r"] = found[-RIPE_MAX:]
 
 
 def _drop(kept: dict[str, Any], object_id: str, upto_ms: int) -> None:
@@ -116,7 +120,9 @@ def _drop(kept: dict[str, Any], object_id: str, upto_ms: int) -> None:
     if not times[object_id]:
         del times[object_id]
     for each in [object_id] if object_id else list(anchors):
-        anchors[each] = [a for a in anchors.get(each, ()) if a[0] > upto_ms]
+        before = anchors.get(each, [])
+        anchors[each] = [a for a in before if a[0] > upto_ms]
+        note(kept, len(_chains(before)) - len(_chains(anchors[each])))
         if not anchors[each]:
             del anchors[each]
 
@@ -128,6 +134,8 @@ def merge(kept: dict[str, Any], other: dict[str, Any]) -> None:
         kept["c"] = cut_ms
         anchors = {o: [a for a in found if a[0] > cut_ms]
                    for o, found in kept.get("a", {}).items()}
+        note(kept, sum(len(_chains(found)) - len(_chains(anchors[o]))
+                       for o, found in kept.get("a", {}).items()))
         kept["a"] = {o: found for o, found in anchors.items() if found}
     _keep_ripe(kept, [r for r in other.pop("r", ()) if not _cancelled(kept, r[0], r[1:])])
     left = [r for r in kept.pop("r", ()) if not _cancelled(other, r[0], r[1:])]

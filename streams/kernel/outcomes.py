@@ -67,6 +67,8 @@ REASONS: Final[dict[str, str]] = {
     "behind_window": "older than a window reached back from the person's newest event by then: the "
                      "features in `detail` leave it out, all else has it",
     # choose: why nothing was said
+    "kept_too_much": "there was more of one person than a trigger keeps: it forgot what might have "
+                     "made a moment; told once a day of a person and playbook",
     "no_date": "the event says the property that a playbook waits for, and it is no date",
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trigger_world import START, World, event, facts, items_of, law, playbook, shuffled
 
+from streams.choose.losing import take_lost
 from streams.choose.triggers import sequence
 from streams.choose.triggers.moment import OBJECTS_MAX
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
@@ -191,6 +192,28 @@ def test_a_stranger_who_does_a_great_deal_is_bounded_and_nothing_is_invented(
                    < (e["event_ms"], e["event_id"]) < (last, m.event_id)]
         assert not any(e["event_type"] == "c" and e["item_id"] in ("", m.object_id)
                        for e in between)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@law(60)
+@given(story=objects, seed=st.integers(0, 10**6))
+def test_what_a_bound_loses_is_told(name: str, story: list[tuple[int, str, list[str]]],
+                                    seed: int) -> None:
+    def play() -> World:
+        world = World(playbook(trigger_of(SHAPES[name], "item_id")))
+        shuffled(world, [event(n, kind, START + ms, item_id="".join(items[:1]))
+                         for n, (ms, kind, items) in enumerate(story)],
+                 random.Random(seed), 200, START + DAY_MS)
+        return world
+
+    calm = play()
+    with (patch.object(sequence, "EVENTS_MAX", 2), patch.object(sequence, "OBJECTS_MAX", 1),
+          patch.object(sequence, "RIPE_MAX", 1)):
+        tight = play()
+    missed = {(m.moment_ms, m.object_id) for m in calm.moments} - {
+        (m.moment_ms, m.object_id) for m in tight.moments}
+    assert not take_lost(calm.kept)
+    assert not missed or take_lost(tight.kept), f"nobody was told of {missed}"
 
 
 def test_the_window_closes_with_its_last_millisecond() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.choose import watches
+from streams.choose.losing import take_lost
 
 W = 100
 
@@ -76,6 +80,30 @@ def test_the_items_are_those_since_the_last_purchase_newest_first() -> None:
     watches.cancel(kept, object_id="c", event_ms=20)
     (ripe,) = watches.take_ripe(kept, 1000)
     assert ripe.items == ("second", "first")
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.sampled_from("xyz"), st.booleans()),
+                max_size=30), st.integers(1, 4))
+def test_what_a_bound_loses_is_told(story: list[tuple[int, str, bool]], bound: int) -> None:
+    def play() -> tuple[set[tuple[str, int]], dict[str, int]]:
+        kept: dict[str, Any] = {}
+        now_ms = 0
+        for step_ms, item, bought in story:
+            now_ms += step_ms
+            if bought:
+                watches.cancel(kept, object_id=item, event_ms=now_ms)
+            else:
+                watches.anchor(kept, object_id=item, event_ms=now_ms, within_ms=W,
+                               event_id=str(now_ms), items=())
+        ripe = {(r.object_id, r.deadline_ms) for r in watches.take_ripe(kept, now_ms + 9 * W)}
+        return ripe, take_lost({"p": kept})
+
+    calm, told = play()
+    with (patch.object(watches, "ANCHORS_MAX", bound), patch.object(watches, "OBJECTS_MAX", bound),
+          patch.object(watches, "RIPE_MAX", bound)):
+        tight, lost = play()
+    assert tight <= calm and not told
+    assert tight == calm or lost, f"nobody was told of {calm - tight}"
 
 
 def test_memory_is_bounded_however_many_carts_a_stranger_opens() -> None:

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from streams.choose.losing import clear, note
 from streams.choose.triggers.moment import ITEMS_MAX, OBJECTS_MAX, Moment, Person, object_of
 from streams.choose.triggers.zones import zone_of_event
 from streams.kernel.local_time import end_of, local_date, moment_at
@@ -125,7 +126,7 @@ def _remember(own: dict[str, Any], object_id: str, word: Word) -> None:
     for each in list(objects):
         if not any(_coming(objects[each])) and objects[each][-1][0] < newest_ms - LATE_MS:
             del objects[each]
-    _forget_oldest(objects)
+    _keep_bounds(own)
 
 
 def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
@@ -133,24 +134,29 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
     objects: dict[str, list[Word]] = own.setdefault("d", {})
     for object_id, words in other.get("d", {}).items():
         objects[object_id] = _in_order([*objects.get(object_id, ()), *words])
-    _forget_oldest(objects)
+    _keep_bounds(own)
     _arm(own)
 
 
 def _in_order(words: list[Word]) -> list[Word]:
-    """The newest few, each once; what another has taken the place of goes first. A log may tell
-    weeks of somebody before the watermark brings what was due meanwhile."""
+    """Each once; of too many, what another has taken the place of goes first. A log may tell weeks
+    of somebody before the watermark brings what was due meanwhile."""
     found = {(word[0], word[1]): word for word in words}
     left = [found[key] for key in sorted(found)]
     if len(left) > WORDS_MAX:
         coming, late_ms = list(_coming(left)), left[-1][0] - LATE_MS
         left = [word for word in left if word[0] >= late_ms or word in coming]
-    return left[-WORDS_MAX:]
+    return left
 
 
-def _forget_oldest(objects: dict[str, list[Word]]) -> None:
+def _keep_bounds(own: dict[str, Any]) -> None:
+    objects: dict[str, list[Word]] = own["d"]
+    for object_id, words in objects.items():
+        note(own, len([*_coming(words)]) - len([*_coming(words[-WORDS_MAX:])]))
+        objects[object_id] = words[-WORDS_MAX:]
     while len(objects) > OBJECTS_MAX:
-        del objects[min(objects, key=lambda o: (objects[o][-1][0], o))]
+        oldest = min(objects, key=lambda o: (objects[o][-1][0], o))
+        note(own, len([*_coming(objects.pop(oldest))]))
 
 
 def _coming(words: list[Word]) -> Iterator[Word]:
@@ -166,7 +172,7 @@ def _arm(own: dict[str, Any]) -> None:
     if due:
         own["due"] = min(due)
     if not own.get("d"):
-        own.clear()
+        clear(own)
 
 
 def _moment(playbook: Playbook, object_id: str, word: Word, appended_ms: int) -> Moment:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from streams.choose.losing import clear, note
 from streams.choose.triggers.moment import ITEMS_MAX, OBJECTS_MAX, Moment, Person, objects_of
 from streams.kernel.moments import DAY_MS
 from streams.playbooks.model import Playbook, Trigger
@@ -32,6 +33,7 @@ RIPE_MAX = 64            # certain matches that wait for the watermark
 
 # An event as it is kept: [event_ms, event_id, event_type, [items]].
 Heard = list[Any]
+Runs = list[tuple[Heard, ...] | None]       # by steps done: the one that began last
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,10 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
              items: tuple[str, ...], person: Person) -> list[Moment]:
     trigger, kind, plan = playbook.trigger, event["event_type"], plan_of(playbook.trigger)
     forbids = kind in plan.absent
-    if not forbids and (kind not in plan.wanted or event["event_ms"] <= own.get("c", 0)):
+    if not forbids and kind not in plan.wanted:
+        return []
+    if not forbids and event["event_ms"] <= own.get("c", 0):
+        note(own)
         return []
     heard = [event["event_ms"], event["event_id"], kind, list(items[:ITEMS_MAX])]
     for object_id in objects_of(event, trigger.per, items):
@@ -100,6 +105,7 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
     for kept in (own, other):
         for object_id, events in kept.get("e", {}).items():
             heard.setdefault(object_id, {}).update((_key(e), e) for e in events if e[0] > cut_ms)
+            note(own, sum(e[0] <= cut_ms for e in events))
     ripe = []
     for kept, beside in ((own, other), (other, own)):
         for match in kept.get("r", ()):
@@ -114,17 +120,18 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
                 for object_id, events in heard.items() if events}
     own.pop("r", None)
     if ripe:
-        own["r"] = sorted(ripe, key=lambda each: each[:2])[-RIPE_MAX:]
+        own["r"] = sorted(ripe, key=lambda each: each[:2])
+        _keep_ripe(own)
     if cut_ms:
         own["c"] = cut_ms
     for object_id in list(own["e"]):
-        _keep_bounds(own, object_id)
+        _keep_bounds(own, None, object_id)
     due = [events[0][0] for events in own["e"].values()] + [each[0] for each in ripe]
     own.pop("due", None)
     if due:
         own["due"] = min(due)
     else:
-        own.clear()
+        clear(own)
 
 
 def _times(own: dict[str, Any]) -> list[int]:
@@ -135,18 +142,23 @@ def _times(own: dict[str, Any]) -> list[int]:
 
 def first_match(trigger: Trigger, events: list[tuple[Heard, bool]]) -> Match | None:
     """The match that is certain first. `events` in order; True: about no object in particular, so
-    that it can only forbid.
+    that it can only forbid."""
+    return _run(trigger, events)[0]
+
+
+def _run(trigger: Trigger, events: list[tuple[Heard, bool]]) -> tuple[Match | None, Runs]:
+    """The match that is certain first, and the runs that could still become one.
 
     One run per number of steps done is enough, the one that began last: whatever completes or
     forbids an earlier one does so to it, too.
     """
     plan, within_ms = plan_of(trigger), trigger.within_ms
     last = len(plan.wanted)
-    runs: list[tuple[Heard, ...] | None] = [None] * (last + 1)
+    runs: Runs = [None] * (last + 1)
     for heard, only_forbids in events:
         waiting = runs[last]
         if waiting is not None and waiting[0][0] + within_ms < heard[0]:
-            return Match(waiting[0][0] + within_ms, waiting)
+            return Match(waiting[0][0] + within_ms, waiting), runs
         for done in range(1, last + 1):
             if heard[2] in plan.forbidden[done]:
                 runs[done] = None
@@ -157,12 +169,12 @@ def first_match(trigger: Trigger, events: list[tuple[Heard, bool]]) -> Match | N
                 _extend(runs, done, heard, within_ms)
         done_now = runs[last]
         if done_now is not None and not plan.forbidden[last]:
-            return Match(heard[0], done_now)
+            return Match(heard[0], done_now), runs
     waiting = runs[last]
-    return None if waiting is None else Match(waiting[0][0] + within_ms, waiting)
+    return None if waiting is None else Match(waiting[0][0] + within_ms, waiting), runs
 
 
-def _extend(runs: list[tuple[Heard, ...] | None], done: int, heard: Heard, within_ms: int) -> None:
+def _extend(runs: Runs, done: int, heard: Heard, within_ms: int) -> None:
     before: tuple[Heard, ...] | None = () if done == 1 else runs[done - 1]
     if before is None or (before and before[0][0] + within_ms < heard[0]):
         return
@@ -176,14 +188,19 @@ def _key(heard: Heard) -> tuple[int, str]:
 
 
 def _of_object(own: dict[str, Any], trigger: Trigger, object_id: str) -> Match | None:
+    return _state_of(own, trigger, object_id)[0]
+
+
+def _state_of(own: dict[str, Any], trigger: Trigger,
+              object_id: str) -> tuple[Match | None, Runs]:
     if trigger.per and not object_id:
-        return None
+        return None, []
     objects = own.get("e", {})
     events = [(heard, False) for heard in objects.get(object_id, ())]
     if trigger.per:
         events += [(heard, True) for heard in objects.get("", ())]
         events.sort(key=lambda pair: _key(pair[0]))
-    return first_match(trigger, events)
+    return _run(trigger, events)
 
 
 def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Heard) -> None:
@@ -195,24 +212,34 @@ def _remember(own: dict[str, Any], trigger: Trigger, object_id: str, heard: Hear
     # A log may tell weeks of somebody before the watermark moves: what is decided stays known.
     if min(own.get("due", newest_ms), heard[0]) < newest_ms - LATE_MS:
         _settle(own, trigger, newest_ms - LATE_MS - 1)
+        _keep_ripe(own)
     objects = own["e"]
     _forget(own, newest_ms - trigger.within_ms - LATE_MS)
-    _keep_bounds(own, object_id)
+    _keep_bounds(own, trigger, object_id)
 
 
-def _keep_bounds(own: dict[str, Any], object_id: str) -> None:
-    """Cut off what is too much of `object_id`, and objects that are too many."""
+def _keep_ripe(own: dict[str, Any]) -> None:
+    if "r" in own:
+        note(own, len(own["r"]) - RIPE_MAX)
+        own["r"] = own["r"][-RIPE_MAX:]
+
+
+def _keep_bounds(own: dict[str, Any], trigger: Trigger | None, object_id: str) -> None:
+    """Cut off what is too much of `object_id`, and objects that are too many. Told is only what
+    leaves another state behind: of a step done again the newest counts, as if it had been kept."""
     objects: dict[str, list[Heard]] = own["e"]
     events = objects.get(object_id, [])
     if len(events) > EVENTS_MAX:
         cut = _key(events[-EVENTS_MAX - 1])
         own["c"] = max(own.get("c", 0), cut[0])
         for each in ([object_id] if object_id else list(objects)):
+            before = trigger and _state_of(own, trigger, each)
             _cut(own, each, cut)
+            note(own, int(trigger is None or _state_of(own, trigger, each) != before))
     while len(objects) > OBJECTS_MAX + 1:       # one more for what is about no object
         oldest = min(filter(None, objects), key=lambda o: (_key(objects[o][-1]), o))
         own["c"] = max(own.get("c", 0), objects[oldest][-1][0])
-        del objects[oldest]
+        note(own, len(objects.pop(oldest)))
 
 
 def _settle(own: dict[str, Any], trigger: Trigger, upto_ms: int) -> None:
@@ -222,7 +249,7 @@ def _settle(own: dict[str, Any], trigger: Trigger, upto_ms: int) -> None:
             own.setdefault("r", []).append([match.due_ms, object_id, list(match.events)])
             _cut(own, object_id, _key(match.events[-1]))
     if "r" in own:
-        own["r"] = sorted(own["r"], key=lambda each: each[:2])[-RIPE_MAX:]
+        own["r"].sort(key=lambda each: each[:2])
 
 
 def _cut(own: dict[str, Any], object_id: str, upto: tuple[int, str]) -> None:
@@ -252,7 +279,7 @@ def _arm(own: dict[str, Any], trigger: Trigger) -> None:
     if due:
         own["due"] = min(due)
     if not own.get("e") and "r" not in own:
-        own.clear()
+        clear(own)
 
 
 def _moment(playbook: Playbook, object_id: str, match: Match, appended_ms: int) -> Moment:
