@@ -137,16 +137,18 @@ class Tables:
         """So many rows are about to be applied; most are of people."""
         self.people.expect(rows)
 
-    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
-        """`apply` of each row; those of people together."""
+    def apply_all(self, rows: Mapping[bytes, bytes], behind: int = 0) -> None:
+        """`apply` of each row, which stands `behind` so many bytes; those of people together."""
         people = {key: value for key, value in rows.items()
-                  if not key.startswith(_NOT_PEOPLE)}
-        others = self.people.apply_plain(people)
+                  if key >= _LETTERS or not key.startswith(_NOT_PEOPLE)}
+        others = self.people.apply_plain(people, behind)
         for key in people.keys() - others.keys() if self._unread else ():
             self._unread.pop(key, None)
+        if len(people) == len(rows) and not others:
+            return
         for key, value in rows.items():
             if key not in people or key in others:
-                self.apply(key, value)
+                self.apply(key, value[behind:])
 
     def settle(self) -> None:
         """Read what could not be read before all layouts were known; cells that are new from now

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import orjson
 
+from streams.engine.judging import STAMP_BYTES
 from streams.engine.records import Seen
 from streams.engine.snapshots import Snapshot
 from streams.engine.stage import PartitionState, SlabPort, StageLogic
@@ -30,7 +30,6 @@ from streams.engine.watermarks import Watermarks
 from streams.kernel.errors import StateError
 
 MARK_KEY = b"\x00mark"
-_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +104,17 @@ class Base:
     def read(self, changelog: Iterable[Entry], lineage: Lineage) -> None:
         """Take what counts of the changelog from `next_offset` on."""
         self.versions.lineage = lineage
-        found = self.versions.read(changelog)
-        while news := dict(islice(found, _AT_ONCE)):         # of each key the last
+        for news in self.versions.pieces(changelog):
             for key in [key for key, value in news.items() if value is None]:
-                self.slab.apply(key, news.pop(key))
-            self._apply({key: value for key, value in news.items() if value is not None})
+                self.slab.apply(key, None)
+            self._apply({key: value for key, value in news.items() if value is not None},
+                        STAMP_BYTES)
 
-    def _apply(self, rows: dict[bytes, bytes]) -> None:
+    def _apply(self, rows: dict[bytes, bytes], behind: int = 0) -> None:
+        """A row stands `behind` so many bytes."""
         if MARK_KEY in rows:
-            self.mark = Mark.decode(rows.pop(MARK_KEY))
-        self.slab.apply_all(rows)
+            self.mark = Mark.decode(rows.pop(MARK_KEY)[behind:])
+        self.slab.apply_all(rows, behind)
 
 
 def recover(logic: StageLogic, partition: int, *, upstream: int, lineage: Lineage,

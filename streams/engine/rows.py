@@ -25,6 +25,7 @@ import orjson
 
 from streams.engine import framed
 from streams.engine.cold import Cold, Slots, idle
+from streams.engine.ground import ground
 from streams.engine.index import Index
 from streams.engine.room import Beside, Block, Room, view_of
 from streams.kernel.errors import StateError
@@ -62,7 +63,8 @@ class Rows:
         self.tails: dict[int, dict[str, Any]] = {}
         self.beside: Beside | None = None
         self._dropped: set[bytes] = set()
-        self._bytes = np.zeros((0, row_bytes), np.uint8)
+        self._ground = np.zeros((0, row_bytes), np.uint8)
+        self._bytes = self._ground
         self.views = view_of(self._bytes, *(np.zeros(0, kind) for kind in (
             np.uint8, np.int64, np.uint8)))
         self._recent = np.zeros(0, np.uint8)
@@ -202,19 +204,19 @@ class Rows:
             rows = min(rows, self._limit(self._room.memory_bytes))
         self.reserve(rows, _KEY_BYTES * rows)
 
-    def apply_plain(self, rows: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        """Take rows of this layout without tails, together; returns the others for `apply`."""
+    def apply_plain(self, rows: Mapping[bytes, bytes], behind: int = 0) -> dict[bytes, bytes]:
+        """Take rows of this layout without tails, `behind` so many bytes; returns the others."""
         plain = framed.header(self.layout, self.row_bytes)
-        size = len(plain) + self.row_bytes
+        size = behind + len(plain) + self.row_bytes
         keys = [key for key, value in rows.items()
-                if len(value) == size and value.startswith(plain)]
+                if len(value) == size and value.startswith(plain, behind)]
         room = len(keys) if self._room is None else max(
             self._limit(self._room.memory_bytes) // 4, 1)
         for start in range(0, len(keys), room or 1):
             some = keys[start:start + room]
             whole = np.frombuffer(b"".join(rows[key] for key in some), np.uint8)
-            self._take(some, whole.reshape(-1, size)[:, len(plain):])
-        taken = set(keys)
+            self._take(some, whole.reshape(-1, size)[:, -self.row_bytes:])
+        taken = set(keys) if len(keys) < len(rows) else rows.keys()
         return {key: value for key, value in rows.items() if key not in taken}
 
     def _take(self, keys: Sequence[bytes], rows: npt.NDArray[np.uint8]) -> list[int]:
@@ -272,12 +274,14 @@ class Rows:
         more = self.index.capacity - len(self._bytes)
         if more <= 0:
             return
-        grown = np.zeros((self.index.capacity, self.row_bytes), np.uint8)
-        grown[:len(self._bytes)] = self._bytes
-        self._bytes = grown
+        if self.index.capacity > len(self._ground):
+            self._ground = ground(self.index.capacity, self.row_bytes)
+            self._ground[:len(self._bytes)] = self._bytes
+        self._bytes = self._ground[:self.index.capacity]
         self._recent = np.concatenate([self._recent, np.zeros(more, np.uint8)])
-        self.views = view_of(grown, *(np.concatenate([old, np.zeros(more, old.dtype)]) for old in (
-            self.views.dirty, self.views.armed, self.views.waits)))
+        self.views = view_of(self._bytes, *(
+            np.concatenate([old, np.zeros(more, old.dtype)])
+            for old in (self.views.dirty, self.views.armed, self.views.waits)))
 
     def bring(self, raw: npt.NDArray[np.uint8], starts: Slots, sizes: Slots) -> None:
         """Have the rows of these keys in memory, as far as there are any."""

@@ -143,10 +143,10 @@ class Slab:
     def expect(self, rows: int) -> None:
         """Nothing to do: these slabs are small."""
 
-    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
-        """`apply` of each row."""
+    def apply_all(self, rows: Mapping[bytes, bytes], behind: int = 0) -> None:
+        """`apply` of each row, which stands `behind` so many bytes."""
         for key, value in rows.items():
-            self.apply(key, value)
+            self.apply(key, value[behind:])
 
     def settle(self) -> None:
         """Nothing is due: rows are as the changelog has them."""

@@ -41,8 +41,8 @@ class SlabPort(Protocol):
         """So many rows are about to be applied: room for them may be made at once."""
         ...
 
-    def apply_all(self, rows: Mapping[bytes, bytes]) -> None:
-        """`apply` of each row, in any order."""
+    def apply_all(self, rows: Mapping[bytes, bytes], behind: int = 0) -> None:
+        """`apply` of each row, in any order. A row stands `behind` so many bytes."""
         ...
 
     def take_dirty(self) -> list[bytes]: ...

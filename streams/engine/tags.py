@@ -207,23 +207,31 @@ class Tags:
                clears: Sequence[bool] | None = None) -> list[int]:
         """Key after key: put its tag, or (`clears`) take it out if this is its tag. Returns what
         each had before, or NONE. Raises OverflowError for a tag that is too large."""
+        # Python's numbers know no limit: judged before they become others'.
         if keys and not (min(tags) > 1 and max(tags) <= _TAG_MAX):
+            raise OverflowError(f"tags are from 2 to {_TAG_MAX}")
+        taken = np.zeros(len(keys), np.bool_)
+        if clears is not None:
+            taken[:] = clears
+        return self.swap(keys, np.array(tags, np.int64), taken).tolist()
+
+    def swap(self, keys: Sequence[bytes], tags: npt.NDArray[np.int64],
+             taken: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """`change`, of arrays."""
+        if len(keys) and not (tags.min() > 1 and tags.max() <= _TAG_MAX):
             raise OverflowError(f"tags are from 2 to {_TAG_MAX}")
         self._reserve(len(keys))
         raw, starts, sizes = joined(keys)
-        olds, taken = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
-        if clears is not None:
-            taken[:] = clears
-        more, used = _change_all(self._places, raw, starts, sizes, np.array(tags, np.int64), taken,
-                                 _names(), olds)
+        olds = np.zeros(len(keys), np.int64)
+        more, used = _change_all(self._places, raw, starts, sizes, tags, taken, _names(), olds)
         self._count, self._used = self._count + int(more), self._used + int(used)
         for n in np.nonzero(olds < 0)[0].tolist():
             olds[n] = self._long.get(keys[n], NONE)
             if not taken[n]:
-                self._long[keys[n]] = tags[n]
+                self._long[keys[n]] = int(tags[n])
             elif olds[n] == tags[n]:
                 del self._long[keys[n]]
-        return olds.tolist()
+        return olds
 
     def up_to(self, tag: int, limit: int) -> list[bytes]:
         """Some keys with tags up to `tag`, others at each call; none when all were returned.

@@ -26,6 +26,19 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import add
 
+import numpy as np
+import numpy.typing as npt
+
+from streams.engine.judging import (
+    COUNTS,
+    KEY_BYTES,
+    MAGIC,
+    RESET,
+    STAMP_BYTES,
+    VOID,
+    Judged,
+    judge,
+)
 from streams.engine.snapshots import Row
 from streams.engine.tags import NONE, Tags
 from streams.kernel.errors import StateError
@@ -36,11 +49,8 @@ EPOCHS_MAX = 48          # named in the lineage before rows of the oldest are wr
 MOVED_ROWS_MAX = 500     # per checkpoint, for that reason
 _KEY = struct.Struct(">BI")
 _NUMBER = struct.Struct("<Q")
-_MAGIC = 1
 _METADATA = "epochs="
-_READ_AT_ONCE = 4096
-_RESET = ("reset the stage: stop it, delete its changelog topic and its consumer group, and start "
-          "again from the beginning of its input")
+_READ_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Lineage:
             return cls(tuple((int(epoch), int(number)) for epoch, number in pairs))
         except ValueError:
             raise StateError(f"offsets are committed with {metadata!r}, which this build does not "
-                             "read", _RESET) from None
+                             "read", RESET) from None
 
     def metadata(self) -> str:
         return _METADATA + ",".join(f"{epoch}:{number}" for epoch, number in self.ends)
@@ -139,47 +149,75 @@ class Versions:
             self._spent[full(side, key)] = None
 
     def read(self, changelog: Iterable[Entry]) -> Iterator[Entry]:
-        """The (key, row bytes) that count, in the order of the log; None: the row is gone.
+        """The (key, row bytes) that count, in the order of the log; None: the row is gone. Of
+        entries that stand close together, only the newest of a key. Raises as `pieces` does."""
+        for piece in self.pieces(changelog):
+            for key, value in piece.items():
+                yield key, None if value is None else value[STAMP_BYTES:]
+
+    def pieces(self, changelog: Iterable[Entry]) -> Iterator[dict[bytes, bytes | None]]:
+        """What counts, some thousand entries of the log at a time: of each key the newest value,
+        its number in front; None: the row is gone.
 
         Raises StateError when a key is not one of ours, and when there are rows but no owner yet.
         """
-        ends, void, entries = dict(self.lineage.ends), dict[bytes, None](), iter(changelog)
+        void, entries = dict[bytes, None](), iter(changelog)
         while some := list(islice(entries, _READ_AT_ONCE)):
-            yield from self._read(some, ends, void)
+            yield self._piece([stored for stored, _ in some], [value for _, value in some], void)
         self._after_reading(void)
 
-    def _read(self, entries: Sequence[Entry], ends: Mapping[int, int],
-              void: dict[bytes, None]) -> Iterator[Entry]:
-        found: list[tuple[bytes, int, bytes, bytes | None, bool]] = []
-        for stored, value in entries:
-            if self.lineage.is_first:
-                raise StateError("the changelog holds rows, but no offsets were ever committed: "
-                                 "state and offsets do not belong together", _RESET)
-            tag, key = split(stored)
-            if value is None or _NUMBER.unpack_from(value)[0] <= ends.get(tag >> 1, -1):
-                body = None if value is None else value[_NUMBER.size:]
-                found.append((key, tag, stored, body, True))
-            elif tag >> 1 < self.lineage.epoch:      # a newer owner's is not ours to judge
-                found.append((key, tag, stored, None, False))
-        counting = [each for each in found if each[4]]
-        olds = iter(self._tags.change([key for key, *_ in counting],
-                                      [tag for _, tag, *_ in counting],
-                                      [body is None for *_, body, _ in counting]))
-        for key, tag, stored, body, counts in found:
-            if not counts:
-                void[stored] = None
+    def _piece(self, stored: list[bytes], values: list[bytes | None], void: dict[bytes, None],
+               ) -> dict[bytes, bytes | None]:
+        if self.lineage.is_first:
+            raise StateError("the changelog holds rows, but no offsets were ever committed: "
+                             "state and offsets do not belong together", RESET)
+        judged, ours = judge(stored, values, dict(self.lineage.ends), self.lineage.epoch)
+        if ours < len(stored):
+            split(stored[ours])           # says what it is
+        keys = [each[KEY_BYTES:] for each in stored]
+        if judged.has_row.all() and not judged.kinds.any():
+            olds = self._tags.swap(keys, judged.tags, judged.clears)
+            if (void.keys().isdisjoint(stored) and self._spent.keys().isdisjoint(stored)
+                    and ((olds == NONE) | (olds >> 1 == judged.tags >> 1)).all()):
+                self._count_new(judged.tags[olds == NONE])
+                self._dropped.difference_update(keys)
+                return dict(zip(keys, values, strict=True))
+        else:
+            counts = judged.kinds == COUNTS
+            olds = np.zeros(len(keys), np.int64)
+            olds[counts] = self._tags.swap([keys[n] for n in np.nonzero(counts)[0].tolist()],
+                                           judged.tags[counts], judged.clears[counts])
+        return self._one_by_one(stored, keys, values, judged, olds.tolist(), void)
+
+    def _count_new(self, tags: npt.NDArray[np.int64]) -> None:
+        for epoch, count in zip(*np.unique(tags >> 1, return_counts=True), strict=True):
+            self._held[int(epoch)] += int(count)
+
+    def _one_by_one(self, stored: list[bytes], keys: list[bytes], values: list[bytes | None],
+                    judged: Judged, olds: list[int], void: dict[bytes, None],
+                    ) -> dict[bytes, bytes | None]:
+        """Where versions of several epochs meet, or keys are cleared: each entry may lean on the
+        one before."""
+        found: dict[bytes, bytes | None] = {}
+        for n, (tag, kind) in enumerate(zip(judged.tags.tolist(), judged.kinds.tolist(),
+                                            strict=True)):
+            key, value, old = keys[n], values[n], olds[n]
+            if kind != COUNTS:
+                if kind == VOID:      # a newer owner's is not ours to judge
+                    void[stored[n]] = None
                 continue
-            old = next(olds)
-            void.pop(stored, None)
-            self._spent.pop(stored, None)
-            if body is None and old != tag:
+            void.pop(stored[n], None)
+            self._spent.pop(stored[n], None)
+            if value is None and old != tag:
                 continue
-            if body is None:
+            if value is None:
                 self._held[tag >> 1] -= 1
             elif old >> 1 != tag >> 1:
                 self._succeed(key, old, tag)
-            (self._dropped.discard if body or body is None else self._dropped.add)(key)
-            yield key, body or None
+            is_row = value is not None and len(value) > STAMP_BYTES
+            (self._dropped.discard if is_row or value is None else self._dropped.add)(key)
+            found[key] = value if is_row else None
+        return found
 
     def _after_reading(self, void: dict[bytes, None]) -> None:
         owners = [split(stored) for stored in void]
@@ -290,14 +328,14 @@ def stamp_of(number: int) -> bytes:
 
 def full(tag: int, key: bytes) -> bytes:
     """The changelog key of one version."""
-    return _KEY.pack(_MAGIC, tag) + key
+    return _KEY.pack(MAGIC, tag) + key
 
 
 def split(stored: bytes) -> tuple[int, bytes]:
     """(tag, row key) of a changelog key."""
-    if len(stored) < _KEY.size or stored[0] != _MAGIC:
+    if len(stored) < _KEY.size or stored[0] != MAGIC:
         raise StateError(f"the changelog holds the key {stored[:40]!r}, which this build does not "
-                         "read (an older build wrote it)", _RESET)
+                         "read (an older build wrote it)", RESET)
     return _KEY.unpack_from(stored)[1], stored[_KEY.size:]
 
 

@@ -183,14 +183,14 @@ def test_a_producer_that_leaves_gaps_is_caught() -> None:
 
 def unnumbered(real: Callable[..., Any]) -> Callable[..., Any]:
     """Recovery that takes rows of checkpoints that were never committed."""
-    def read(self: Versions, changelog: Iterable[Entry]) -> Any:
+    def pieces(self: Versions, changelog: Iterable[Entry]) -> Any:
         return real(self, ((key, value and bytes(8) + value[8:]) for key, value in changelog))
-    return read
+    return pieces
 
 
 def test_a_missing_stamp_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version's number is what keeps a replay from counting twice."""
-    monkeypatch.setattr(Versions, "read", unnumbered(Versions.read))
+    monkeypatch.setattr(Versions, "pieces", unnumbered(Versions.pieces))
     assert is_caught()
 
 
