@@ -27,12 +27,13 @@ from streams.settings import Settings
 
 _LIST_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 PEOPLE_MAX = 50_000
-# The newest decision of each person who agreed to be learned from; who, when more than PEOPLE_MAX,
-# is chosen by a hash of their id, so that the same people are chosen again.
+# The newest decision of each person who agreed to be learned from, and has not taken it back since.
+# Who, when more than PEOPLE_MAX, is chosen by a hash of their id: the same people are chosen again.
 _SQL = """\
 SELECT argMax(features_json, (moment_ms, decision_id)) AS features
 FROM decisions
-WHERE tenant = {tenant:String} OR {tenant:String} = ''
+WHERE (tenant = {tenant:String} OR {tenant:String} = '') AND (tenant, profile_id) NOT IN (
+    SELECT tenant, profile_id FROM consents WHERE purpose = 'train' AND NOT granted)
 GROUP BY tenant, profile_id
 HAVING bitAnd(argMax(purposes, (moment_ms, decision_id)), {train:Int32}) != 0
 ORDER BY sipHash64(profile_id), tenant, profile_id
@@ -58,8 +59,8 @@ def segments() -> None:
 def learn(count: int, tenant: str, wanted: tuple[str, ...], seed: int, out: Path | None) -> None:
     """Find kinds of people by k-means over the features of everybody's newest decision.
 
-    Only people who agreed to `train` are learned from. Clusters of fewer people than
-    KAIROS_SEGMENT_MEMBERS_MIN are refused: ask for fewer. Ask for a kind in segments.yml by
+    Only people who agreed to `train`, and stand by it, are learned from. Clusters of fewer people
+    than KAIROS_SEGMENT_MEMBERS_MIN are refused: ask for fewer. Ask for a kind in segments.yml by
     {cluster: NAME}, check with `kairos plan`, and start the workers anew.
     """
     settings = configuration.load()
@@ -74,6 +75,7 @@ def learn(count: int, tenant: str, wanted: tuple[str, ...], seed: int, out: Path
     found = learning.learn(values_of(rows, wanted or tuple(specs)), specs, clusters=count,
                            seed=seed)
     refuse_small(found, settings.segment_members_min)
+    where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text(learning.file_of(found, tenant=tenant, version=_next_version(where),
                                       learned=show_moment(WallClock().now_ms())), "utf-8")
     _show(found, where)
@@ -115,11 +117,13 @@ def list_people(name: str, users: TextIO, tenant: str, column: str | None, anony
 
 def _users(users: TextIO, column: str | None) -> Iterator[str]:
     """User ids of a file: its lines, or one column of a CSV; empty ones are left out."""
+    # Spreadsheets put a mark before a text, which is no part of the first id.
+    lines = (line if number else line.removeprefix("\ufeff") for number, line in enumerate(users))
     try:
         if column is None:
-            yield from filter(None, map(str.strip, users))
+            yield from filter(None, map(str.strip, lines))
             return
-        table = csv.DictReader(users)
+        table = csv.DictReader(lines)
         if column not in (table.fieldnames or ()):
             raise KairosError(f"--column {column}: {users.name} has no such column",
                               f"it has {', '.join(table.fieldnames or ['none'])}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from drift_world import TABLES, TENANT, Landed
+from drift_world import NOW_MS, TABLES, TENANT, Landed
 
 from infra.clickhouse import migrate
 from sinks.client import connect
@@ -141,12 +141,21 @@ def test_the_command_learns_from_the_newest_decisions_of_those_who_agreed(
         landed.decision(person, 0, 20, {name: values[name][person] for name in NAMES}, purposes=15)
         landed.decision(5000 + person, 0, 20, {name: 10.0 ** (person % 5) for name in NAMES},
                         purposes=7)
+        landed.decision(20_000 + person, 0, 20, {name: 7.0 ** (person % 7) for name in NAMES},
+                        purposes=15)
     landed.decision(9999, 0, 20, {name: 1.0 for name in NAMES}, purposes=15, tenant="other")
-    for table in TABLES:
+    for table in (*TABLES, "raw_consents_changed"):
         writer.command(f"TRUNCATE TABLE {table}")
     landed.fill(writer)
+    words = [{"tenant": TENANT, "profile_id": f"p{first + person}", "purpose": purpose,
+              "granted": granted, "event_ms": 30, "recorded_ms": NOW_MS, "_appended_ms": NOW_MS}
+             for person in range(len(values["spend_365d"]))
+             for first, purpose, granted in ((0, "contact", False), (0, "train", True),
+                                             (20_000, "train", False))]
+    writer.raw_insert("raw_consents_changed", fmt="JSONEachRow",
+                      insert_block=b"\n".join(json.dumps(word).encode() for word in words))
     monkeypatch.setattr("streams.settings.load", lambda: clickhouse)
-    out = tmp_path / "clusters.yml"
+    out = tmp_path / "a folder of its own" / "clusters.yml"
     asked = ["learn", "--clusters", "3", "--tenant", TENANT, "--out", str(out)]
     for version in (1, 2):
         said = CliRunner().invoke(segments, asked, catch_exceptions=False)
@@ -155,12 +164,12 @@ def test_the_command_learns_from_the_newest_decisions_of_those_who_agreed(
         assert version_of(out) == version
     text = out.read_text()
     assert "people: 1000" in text and f"tenant: {json.dumps(TENANT)}" in text
-    (tmp_path / "segments.yml").write_text(
+    (out.parent / "segments.yml").write_text(
         "version: 1\nsegments:\n  s: {cluster: recent_purchase}\n")
-    assert check(tmp_path) == []
+    assert check(out.parent) == []
     with pytest.raises(KairosError, match="fewer than 20 people"):
         CliRunner().invoke(segments, ["learn", "--clusters", "20", "--tenant", TENANT, "--out",
                                       str(out)], catch_exceptions=False)
     assert version_of(out) == 2, "what is refused is not written"
-    for table in TABLES:
+    for table in (*TABLES, "raw_consents_changed"):
         writer.command(f"TRUNCATE TABLE {table}")

@@ -48,6 +48,15 @@ def test_a_column_of_a_csv_and_visitors(own: Path) -> None:
     assert (own / "lists" / "vip.txt").read_text() == pseudonyms.anonymous("default", "7") + "\n"
 
 
+@pytest.mark.parametrize("column", [(), ("--column", "id")])
+def test_the_mark_that_spreadsheets_put_before_a_text_is_nobodys_id(
+        own: Path, tmp_path: Path, column: tuple[str, ...]) -> None:
+    (tmp_path / "users.csv").write_text("id\n7\n" if column else "7\n", "utf-8-sig")
+    run("vip", str(tmp_path / "users.csv"), *column)
+    pseudonyms = Pseudonyms(bytes.fromhex(secrets.read(configuration.load(), "pseudonym_key")))
+    assert (own / "lists" / "vip.txt").read_text() == pseudonyms.known("default", "7") + "\n"
+
+
 @pytest.mark.parametrize(("words", "text", "said"), [
     (("vip", "-", "--column", "user"), "name,id\na,7\n", "has no such column"),
     (("vip", "-"), "\n \n", "names nobody"),
