@@ -99,11 +99,13 @@ def post_receipts(home: Path, recorder: Recorder, said: Any, *, channel: str = "
 
 def test_a_provider_names_the_message_by_its_token(tmp_path: Path, recorder: Recorder) -> None:
     said = [{"token": token("receipt", channel="webhook"), "kind": "opened"},
-            {"token": token("receipt", channel="webhook"), "kind": "clicked", "event_ms": 77}]
+            {"token": token("receipt", channel="webhook"), "kind": "clicked",
+             "event_ms": NOW_MS - 77}]
     assert post_receipts(tmp_path, recorder, said).json() == {"accepted": 2}
     opened, clicked = (row for _, row in recorder.decoded())
     assert (opened["kind"], opened["event_ms"]) == ("opened", MOMENT_MS + 5_000)
-    assert (clicked["kind"], clicked["event_ms"], clicked["channel"]) == ("clicked", 77, "webhook")
+    assert (clicked["kind"], clicked["event_ms"], clicked["channel"]) == (
+        "clicked", NOW_MS - 77, "webhook")
 
 
 @pytest.mark.parametrize(("said", "origin"), [
@@ -112,11 +114,12 @@ def test_a_provider_names_the_message_by_its_token(tmp_path: Path, recorder: Rec
     ({"kind": "delivered"}, None)])
 def test_what_ends_the_right_to_write_withdraws_consent(
         said: dict[str, Any], origin: str | None, tmp_path: Path, recorder: Recorder) -> None:
-    named = {"decision_id": DECISION, "tenant": "default", "profile_id": PROFILE, "event_ms": 5}
+    named = {"decision_id": DECISION, "tenant": "default", "profile_id": PROFILE,
+             "event_ms": MOMENT_MS}
     assert post_receipts(tmp_path, recorder, {**named, **said}).status_code == 202
     consents = [row for topic, row in recorder.decoded() if topic == "consents.changed"]
     assert [row["origin"] for row in consents] == ([] if origin is None else [origin])
-    assert all(not row["granted"] and row["event_ms"] == 5 for row in consents)
+    assert all(not row["granted"] and row["event_ms"] == MOMENT_MS for row in consents)
 
 
 @pytest.mark.parametrize(("said", "reason", "field"), [
@@ -131,6 +134,8 @@ def test_what_ends_the_right_to_write_withdraws_consent(
      "event_ms"),
     ({"kind": "opened", "event_ms": "now"}, "wrong_type", "event_ms"),
     ({"kind": "opened", "event_ms": -1}, "bad_value", "event_ms"),
+    ({"kind": "complained", "event_ms": NOW_MS // 1000}, "bad_value", "event_ms"),
+    ({"kind": "complained", "event_ms": NOW_MS + 10 * 60_000}, "bad_value", "event_ms"),
     ({"kind": "opened", "machine": "no"}, "wrong_type", "machine")])
 def test_a_bad_receipt_names_its_field(said: dict[str, Any], reason: str, field: str,
                                        tmp_path: Path, recorder: Recorder) -> None:

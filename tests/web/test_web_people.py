@@ -119,6 +119,12 @@ def test_one_click_and_the_button_end_it(body: dict[str, str], words: str, tmp_p
     assert partition == other == ids.partition_of(PROFILE.encode(), 4)
 
 
+def test_a_form_that_never_ends_is_not_read_on(tmp_path: Path, recorder: Recorder) -> None:
+    answer = client_at(tmp_path, recorder).post(f"/u/{token('unsubscribe')}",
+                                                content=b"x" * (1 << 20))
+    assert answer.status_code == 413 and recorder.taken == []
+
+
 def test_an_unsubscribe_that_could_not_be_stored_is_not_confirmed(
         tmp_path: Path, recorder: Recorder) -> None:
     recorder.down = True

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from streams.adapters.web.bodies import TooLargeError, read_body
 from streams.adapters.web.machines import is_machine
 from streams.adapters.web.parts import Parts, notice, page
 from streams.adapters.web.records import Kind, ending, receipt
@@ -17,6 +18,7 @@ from streams.deliver.links import Link
 from streams.kernel.errors import UnreachableError
 
 PIXEL: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+FORM_BYTES_MAX: Final = 16 * 1024
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0",
              "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
@@ -74,7 +76,11 @@ class People:
         link = self._link(request, "unsubscribe")
         if link is None:
             return self._stranger()
-        one_click = b"List-Unsubscribe=One-Click" in (await request.body())[:200]
+        try:
+            one_click = b"List-Unsubscribe=One-Click" in await read_body(request, FORM_BYTES_MAX)
+        except TooLargeError:
+            return notice("This is too much", "A button sends less. Please open the link from the "
+                          "message again.", 413)
         now_ms, partitions = self._parts.now_ms(), self._parts.settings.partitions
         event_ms = link.now_ms(now_ms)
         try:

@@ -72,7 +72,8 @@ class Reading:
         box, asked = self._mailbox(), request.query_params
         search = asked.get("q", "")[:200]
         page_at = asked.get("before", "")
-        before = int(page_at) if page_at.isascii() and page_at.isdigit() else None
+        is_number = page_at.isascii() and page_at.isdigit() and len(page_at) < 19
+        before = int(page_at) if is_number else None
         found = box.latest(PAGE_COUNT + 1, before=before, search=search) if box else []
         stored, repeats = box.counts() if box else (0, 0)
         return page("mailbox.html", mails=found[:PAGE_COUNT], search=search, stored=stored,

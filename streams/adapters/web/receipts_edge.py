@@ -14,15 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from schemas.event_fields import MOMENT_MS_MIN
 from streams.adapters.web.bodies import Fault, TooLargeError, elements, read_body
 from streams.adapters.web.parts import Parts, error
 from streams.adapters.web.records import ENDINGS, KINDS, Kind, Ready, ending, receipt
 from streams.deliver import links, signature
 from streams.deliver.links import Link
+from streams.kernel.moments import MINUTE_MS
 
 RECEIPTS_MAX: Final = 1_000
 BODY_BYTES_MAX: Final = 1024 * 1024
-_MOMENT_MS_MAX: Final = 4_102_444_800_000
 
 
 def _named(said: dict[str, Any], place: str, channel: str, key: bytes) -> Link | Fault:
@@ -43,14 +44,22 @@ def _named(said: dict[str, Any], place: str, channel: str, key: bytes) -> Link |
     return Link("receipt", said["decision_id"], said["profile_id"], said["tenant"], channel, 0, 0)
 
 
-def _checked(said: dict[str, Any], place: str) -> Fault | None:
+def _checked(said: dict[str, Any], place: str, *, latest_ms: int) -> Fault | None:
+    """What is wrong with what does not depend on whose message it was.
+
+    latest_ms   what happened later than that has not happened yet
+    """
     if said.get("kind") not in KINDS:
         return Fault("bad_value", f"must be one of {', '.join(KINDS)}", f"{place}kind")
-    event_ms = said.get("event_ms", 0)
+    event_ms = said.get("event_ms", latest_ms)
     if isinstance(event_ms, bool) or not isinstance(event_ms, int):
         return Fault("wrong_type", "must be whole milliseconds since 1970 UTC", f"{place}event_ms")
-    if not 0 <= event_ms <= _MOMENT_MS_MAX:
-        return Fault("bad_value", "must be a time before the year 2100", f"{place}event_ms")
+    if event_ms < MOMENT_MS_MIN:        # a withdrawal of 1970 would lose against every later yes
+        return Fault("bad_value", "lies before March 1973: send milliseconds, not seconds",
+                     f"{place}event_ms")
+    if event_ms > latest_ms:            # and one of 2099 would outlast every yes
+        return Fault("bad_value", "lies in the future by more than KAIROS_FUTURE_MINUTES: send "
+                     "milliseconds since 1970 UTC, and check the clock", f"{place}event_ms")
     for name in ("machine", "permanent"):
         if not isinstance(said.get(name, True), bool):
             return Fault("wrong_type", "must be true or false", place + name)
@@ -100,11 +109,13 @@ class ReceiptsEdge:
         if isinstance(found, Fault):
             return found
         out: list[Ready] = []
+        settings, now_ms = self._parts.settings, self._parts.now_ms()
+        latest_ms = now_ms + settings.future_minutes * MINUTE_MS
         for place, said in found:
             where = f"{place}." if place else ""
-            link = _checked(said, where) or _named(said, where, channel, self._parts.link_key)
+            link = _checked(said, where, latest_ms=latest_ms) or _named(
+                said, where, channel, self._parts.link_key)
             if isinstance(link, Fault):
                 return link
-            out += _records(said, link, now_ms=self._parts.now_ms(),
-                            partitions=self._parts.settings.partitions)
+            out += _records(said, link, now_ms=now_ms, partitions=settings.partitions)
         return out
