@@ -75,9 +75,10 @@ def _one_day(stage: _Stage, kinds: Sequence[str], at_ms: int) -> None:
 
 def _turned_out(stage: _Stage, at_ms: int) -> None:
     """The visitor is the buyer: row and later events follow, and a row of the past is filled in."""
-    link = stage.told("handover", visitor_id=_VISITOR, profile_id=_BUYER, event_ms=at_ms,
-                      row=b"", event=b"", stage="admit")
-    said = stage.play(link, stage.event(_VISITOR, "product_view", at_ms))
+    links = [stage.told("handover", key=who, visitor_id=_VISITOR, profile_id=_BUYER,
+                        event_ms=at_ms, row=b"", event=b"", stage="admit")
+             for who in (_BUYER, _VISITOR)]
+    said = stage.play(*links, stage.event(_VISITOR, "product_view", at_ms))
     given = [each for each in said if contract("handover").is_mine(each.value or b"")]
     stage.play(*(stage.record(each.key, each.value or b"") for each in given))
     for each in given:
@@ -112,8 +113,9 @@ class _Stage:
         self._count += 1
         return Record(pipeline.ADMITTED, 0, self._count - 1, key, value, NOW_MS)
 
-    def told(self, schema: str, **fields: Any) -> Record:
-        return self.record(str(fields.get("profile_id", "")).encode(), contract(schema).encode({
+    def told(self, schema: str, *, key: str = "", **fields: Any) -> Record:
+        """`key`: where the person of it is not who it is told to."""
+        return self.record((key or fields.get("profile_id", "")).encode(), contract(schema).encode({
             "tenant": _TENANT, "appended_ms": NOW_MS, "origin_partition": 0,
             "origin_offset": self._count, "origin_sequence": 0, **fields}))
 

@@ -211,9 +211,8 @@ class Walk:
         elif told["stage"] == "choose":
             if told["row"]:
                 self._tables.hear_layout(told["layout"])
-                if (slot := self._people.find(person.encode())) is not None:
-                    self._lapse(slot, tenant, handing.newest_ms(self._people, told["row"]),
-                                told["appended_ms"])
+                self._lapse(self._people.slot(person.encode()), tenant,
+                            handing.newest_ms(self._people, told["row"]), told["appended_ms"])
                 self._receive(person, tenant, told["row"])
             self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
                                  self._playbooks_in(tenant))
