@@ -244,6 +244,6 @@ def test_handovers_leave_room_for_whoever_is_new_in_the_same_batch(known: int) -
             for k in range(3)]
     lane = play(broker, [*links, *news])
     people = tables_of(lane.state).people
-    assert sorted(people) == sorted([*(b"%032d" % n for n in range(known)),
+    assert sorted(people) == sorted([PERSON.encode(), *(b"%032d" % n for n in range(known)),
                                      *(b"v%031d" % k for k in range(3)),
                                      *(b"n%031d" % k for k in range(3))])
