@@ -15,6 +15,7 @@ from streams.choose.program import Program
 from streams.choose.tables import Tables
 from streams.choose.triggers import Moment, Person
 from streams.engine.records import Out
+from streams.engine.watermarks import NEVER
 from streams.kernel.moments import DAY_MS
 from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
@@ -39,11 +40,13 @@ class Voice:
         """The person's segments that are large enough over all partitions, most telling first."""
         return self._backing.usable(tenant, self._members(slot))
 
-    def person(self, slot: int, at_ms: int) -> Person:
+    def person(self, slot: int, at_ms: int, reached_ms: int = NEVER) -> Person:
+        """The person as of `at_ms`; `reached_ms`: the watermark of their tenant."""
         members = self._members(slot)
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
                       members.__contains__, self._program.declared,
-                      lambda name: self._program.texts(self._people, slot, name, at_ms))
+                      lambda name: self._program.texts(self._people, slot, name, at_ms),
+                      reached_ms)
 
     def tell_unreadable(self, playbooks: Sequence[Playbook], event: dict[str, Any]) -> None:
         """Say of which playbooks the event should carry a date, and carries something else."""

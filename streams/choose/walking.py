@@ -164,8 +164,9 @@ class Walk:
             self._voice.tell_unreadable(playbooks, event)
             if held:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
+            person = self._voice.person(slot, at_ms, self._state.watermarks.of(event["tenant"]))
             moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
-                                        event, items, self._voice.person(slot, at_ms))
+                                        event, items, person)
             moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
             self._voice.tell_lost(slot, event["tenant"], event["event_ms"], take_lost(kept))

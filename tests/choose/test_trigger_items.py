@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from trigger_world import START, event, items_of, law, playbook
 
 from streams.choose import triggers
+from streams.choose.losing import take_lost
 from streams.choose.triggers import ItemChange, Moment, items
 from streams.kernel.moments import DAY_MS, HOUR_MS
 from streams.playbooks.model import Trigger
@@ -29,8 +32,10 @@ def change(item: str, as_of_ms: int, before: int = 100, after: int = 80,
     return ItemChange(item, as_of_ms, before, after, "EUR", *stock)
 
 
-def tell(kept: dict[str, Any], trigger: Trigger, happened: dict[str, Any]) -> dict[str, Any]:
-    assert triggers.on_event([playbook(trigger)], kept, happened, items_of(happened), NOBODY) == []
+def tell(kept: dict[str, Any], trigger: Trigger, happened: dict[str, Any],
+         reached_ms: int = -1) -> dict[str, Any]:
+    person = replace(NOBODY, reached_ms=reached_ms)
+    assert triggers.on_event([playbook(trigger)], kept, happened, items_of(happened), person) == []
     return orjson.loads(orjson.dumps(kept))          # type: ignore[no-any-return]
 
 
@@ -74,6 +79,58 @@ def test_a_price_drop_is_that_of_the_obvious_twin_in_any_order(
             expected.add((as_of_ms, item, before[-1][1]))
     assert {(m.moment_ms, m.object_id, m.evidence["event_id"]) for m in found} == expected
     assert len(found) == len(expected)
+
+
+days = st.integers(0, 120).map(lambda n: n * 3 * HOUR_MS)
+weeks = st.lists(st.tuples(days, st.sampled_from([*CARES, "purchase"]), st.sampled_from("wxyz")),
+                 max_size=20)
+
+
+def obvious_drops(events: list[dict[str, Any]], changed: list[ItemChange],
+                  items_max: int) -> list[tuple[int, str, str]]:
+    """Twin: from everything that was ever heard."""
+    found = []
+    for each in changed:
+        last: dict[str, tuple[int, str, str]] = {}
+        for e in sorted(events, key=lambda e: (e["event_ms"], e["event_id"])):
+            if e["event_ms"] <= each.as_of_ms:
+                last[e["item_id"]] = e["event_ms"], e["event_id"], e["event_type"]
+        newest = sorted(last, key=lambda item: (last[item][0], item))[-items_max:]
+        if each.item_id in newest:
+            at_ms, event_id, kind = last[each.item_id]
+            if kind in CARES and each.as_of_ms - at_ms <= WITHIN:
+                found.append((each.as_of_ms, each.item_id, event_id))
+    return sorted(found)
+
+
+@law(200)
+@given(story=weeks, changed=st.sets(st.tuples(days, st.sampled_from("wxyz")), max_size=8),
+       seed=st.integers(0, 10**6), split=st.booleans())
+def test_a_history_that_is_read_far_ahead_of_the_watermark_has_all_its_moments(
+        story: list[tuple[int, str, str]], changed: set[tuple[int, str]], seed: int,
+        split: bool) -> None:
+    """Events late by less than LATE, the watermark anywhere behind them, two ids of one person."""
+    dice, found, reached_ms = random.Random(seed), list[Moment](), -1
+    events = [event(n, kind, START + ms, item_id=item)
+              for n, (ms, kind, item) in enumerate(story)]
+    waiting = [change(item, START + ms) for ms, item in sorted(changed)]
+    arriving = sorted((e["event_ms"] + dice.randrange(LATE), e["event_id"], e) for e in events)
+    ids: list[dict[str, Any]] = [{}, {}]
+    told = [*waiting]
+    with patch.object(items, "ITEMS_MAX", 2):
+        for arrived_ms, _, happened in [*arriving, (START + 999 * DAY_MS, "", None)]:
+            if dice.random() < 0.3 or happened is None:
+                reached_ms = max(reached_ms, arrived_ms - LATE)
+                if ids[1] and waiting and waiting[0].as_of_ms <= reached_ms:
+                    triggers.merge(ids[0], ids[1])      # changes find the person under one id
+                    ids[1] = {}
+                while waiting and waiting[0].as_of_ms <= reached_ms:
+                    found += triggers.on_item([playbook(DROP)], ids[0], waiting.pop(0), 0)
+            if happened is not None:
+                n = int(split and dice.random() < 0.5)
+                ids[n] = tell(ids[n], DROP, happened, reached_ms)
+        expected = obvious_drops(events, told, 2)
+    assert sorted((m.moment_ms, m.object_id, m.evidence["event_id"]) for m in found) == expected
 
 
 @pytest.mark.parametrize(("trigger", "changed", "fires"), [
@@ -125,10 +182,15 @@ def test_memory_is_bounded_and_the_newest_interests_stay() -> None:
     for n in range(500):
         kept = tell(kept, DROP, event(n, "product_view", START + n, item_id=f"i{n}"))
         kept = tell(kept, DROP, event(n, "product_view", START + n, item_id="same"))
-    assert len(kept["p"]["i"]) <= items.ITEMS_MAX and set(triggers.cared_for(kept)) >= {"i499"}
-    assert len(kept["p"]["i"]["same"]) <= items.MARKS_MAX
-    kept = tell(kept, DROP, event(501, "product_view", START + 3 * DAY_MS, item_id="new"))
-    assert list(triggers.cared_for(kept)) == ["new"]
+    assert sum(map(len, kept["p"]["i"].values())) == items.MARKS_MAX
+    assert set(triggers.cared_for(kept)) >= {"i499"}
+    assert take_lost(kept) == {"p": 1000 - items.MARKS_MAX}
+    kept = tell(kept, DROP, event(501, "product_view", START + 2 * DAY_MS, item_id="new"),
+                START + 500 + items.LATE_MS)
+    assert set(triggers.cared_for(kept)) == {"new", "same", *(f"i{n}" for n in range(469, 500))}
+    kept = tell(kept, DROP, event(502, "product_view", START + 4 * DAY_MS, item_id="new"),
+                START + 3 * DAY_MS)
+    assert list(triggers.cared_for(kept)) == ["new"] and take_lost(kept) == {}
     assert triggers.next_deadline_ms(kept) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from trigger_world import START, World, event, facts, law, playbook
 
 from streams.choose import triggers
+from streams.choose.losing import take_lost
 from streams.choose.triggers import ItemChange, items
 from streams.kernel.moments import DAY_MS, HOUR_MS
 from streams.playbooks.model import Step, Trigger
@@ -99,13 +101,14 @@ def test_a_change_that_the_visitor_was_told_of_is_not_told_to_the_person() -> No
 def test_what_is_kept_of_two_ids_has_the_bounds_of_one() -> None:
     asked = playbook(DROP)
     person, visitor = World(asked), World(asked)
-    for number in range(items.ITEMS_MAX):
+    for number in range(8):
         for world, name in ((person, "p"), (visitor, "v")):
             world.tell(event(number, "product_view", START + number, item_id=f"{name}{number}"))
-    triggers.merge(person.kept, visitor.kept)
-    newest = {f"{name}{number}" for name in "pv"
-              for number in range(items.ITEMS_MAX // 2, items.ITEMS_MAX)}
+    with patch.object(items, "MARKS_MAX", 8):
+        triggers.merge(person.kept, visitor.kept)
+    newest = {f"{name}{number}" for name in "pv" for number in range(4, 8)}
     assert set(triggers.cared_for(person.kept)) == newest
+    assert take_lost(person.kept) == {"p": 8}
 
 
 @pytest.mark.parametrize(("bought_h", "told"), [(None, True), (2, False), (12, True)])

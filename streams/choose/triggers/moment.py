@@ -43,14 +43,16 @@ class Moment:
 class Person:
     """What a trigger may ask about the person, as of one moment; `features`: what is declared.
 
-    feature   its number; None: no value, or it is a text
-    texts     its texts, none where it is a number or has no value
+    feature     its number; None: no value, or it is a text
+    texts       its texts, none where it is a number or has no value
+    reached_ms  how far the watermark of the person's tenant has come; below 0: it has not begun
     """
 
     feature: Callable[[str], float | None]
     in_segment: Callable[[str], bool]
     features: Features = UNKNOWN
     texts: Callable[[str], list[str]] = lambda name: []
+    reached_ms: int = -1
 
     def holds(self, condition: Condition) -> bool:
         return holds(condition, self.feature, self.in_segment, Known(texts=self.texts))
