@@ -3,7 +3,8 @@
 Then everything that people did before it is known, in whatever order it came. They wait in the
 notes of the partition, which go to the changelog with every checkpoint in one message: hence the
 bounds. When a whole catalogue is on sale at once, changes of more items than WAITING_FREELY wait
-only where somebody cares for the item already; of more than WAITING_MAX none does.
+only where somebody cares for the item already; of more than WAITING_MAX none does. What does not
+wait is told: once a day what nobody had cared for, every other change by itself.
 """
 
 from __future__ import annotations
@@ -12,17 +13,50 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from streams.choose.triggers import ItemChange
+from streams.engine.records import Out
+from streams.kernel.moments import DAY_MS
 
 WAITING_FREELY: Final = 5_000           # items, per tenant and partition
 WAITING_MAX: Final = 10_000
 CHANGES_MAX: Final = 8                  # of one item
+DAYS_MAX: Final = 32                    # of which it is known that they were told
 _FIELDS: Final = ("price_before_micros", "price_micros", "currency", "was_in_stock", "in_stock")
 
 Waiting = dict[str, list[list[Any]]]    # item -> [[as_of_ms, *_FIELDS], ...]
 
 
+def take(notes: dict[str, Any], change: Mapping[str, Any], cared_for: Collection[str],
+         out: Out) -> None:
+    """Let the change wait, or say that it does not."""
+    if keep(notes, change, cared_for):
+        return
+    tenant, item_id, as_of_ms = change["tenant"], change["item_id"], change["as_of_ms"]
+    detail = f"item {item_id}"
+    if item_id in notes["changes"][tenant]:
+        detail += f": {CHANGES_MAX} changes of it wait already"
+    elif item_id not in cared_for:
+        if not _is_news(notes, tenant, as_of_ms // DAY_MS):
+            return
+        detail += (f" and perhaps others of that day, which nobody had looked at: there is room "
+                   f"for changes of {WAITING_FREELY} such items at once; change prices and stock "
+                   f"in smaller parts, or let the watermark follow more closely")
+    out.refuse("refused", "too_many_changes", subject=item_id, detail=detail, tenant=tenant,
+               event_ms=as_of_ms)
+
+
+def _is_news(notes: dict[str, Any], tenant: str, day: int) -> bool:
+    """Was it not told yet that there is no room for changes of that day? From now on it was."""
+    tenants: dict[str, list[int]] = notes.setdefault("changes_lost", {})
+    told = tenants.get(tenant, [])
+    if day in told or (len(told) == DAYS_MAX and day < told[0]):
+        return False
+    tenants[tenant] = sorted([*told, day])[-DAYS_MAX:]
+    return True
+
+
 def keep(notes: dict[str, Any], change: Mapping[str, Any], cared_for: Collection[str]) -> bool:
-    """Let the change wait; told again it is one change. False when there is no room for it.
+    """Let the change wait; told again it is one change. False when there is no room for it. Without
+    `take` nobody hears of that.
 
     cared_for   items that people of the partition care for now
     """
@@ -34,10 +68,10 @@ def keep(notes: dict[str, Any], change: Mapping[str, Any], cared_for: Collection
         return True
     if len(own) >= CHANGES_MAX or (not own and len(waiting) >= WAITING_MAX):
         return False
-    if not (own or len(waiting) < WAITING_FREELY or item_id in cared_for):
-        return False
-    waiting[item_id] = [*own, told]
-    return True
+    if own or len(waiting) < WAITING_FREELY or item_id in cared_for:
+        waiting[item_id] = [*own, told]
+        return True
+    return False
 
 
 def take_passed(notes: dict[str, Any], tenant: str, now_ms: int) -> list[ItemChange]:

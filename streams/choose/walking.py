@@ -123,11 +123,8 @@ class Walk:
                 self._take_backfill(_BACKFILL.decode(record.value))
                 return
             if _ITEM.is_mine(record.value):
-                change = _ITEM.decode(record.value)
-                if not item_changes.keep(self._state.notes, change, self._tables.cared_for):
-                    self._out.refuse("refused", "too_many_changes", subject=change["item_id"],
-                                     detail=f"item {change['item_id']}", tenant=change["tenant"],
-                                     event_ms=change["as_of_ms"])
+                item_changes.take(self._state.notes, _ITEM.decode(record.value),
+                                  self._tables.cared_for, self._out)
                 return
             if not _WATERMARK.is_mine(record.value):
                 _EVENT.decode(record.value)

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trigger_world import World, event, facts, law, playbook, shuffled
 
+from streams.choose.losing import take_lost
 from streams.choose.triggers import schedule
 from streams.kernel.local_time import moment_at, zone_of
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
@@ -147,11 +148,12 @@ def test_a_busy_day_keeps_no_more_than_its_quarters() -> None:
     world = World(playbook(EVERY_DAY))
     for n in range(3000):
         world.tell(event(n, "search", START + n * MINUTE_MS, timezone="Europe/Berlin"))
-    assert len(world.kept["p"]["p"]) <= 98
+    assert len(world.kept["p"]["p"]) <= 98 and not take_lost(world.kept)
     for n in range(3000):
         world.tell(event(n, "search", START + n * MINUTE_MS * 15,
                          timezone=["Europe/Berlin", "Asia/Tokyo"][n % 2]))
     assert len(world.kept["p"]["p"]) <= schedule.POINTS_MAX
+    assert take_lost(world.kept)["p"] > 0, "what went is told"
 
 
 RENEWAL = Trigger("date", "signup", property="renewal", shift_days=-3, minute=9 * 60,

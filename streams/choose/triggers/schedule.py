@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from streams.choose.losing import note
 from streams.choose.triggers.moment import Moment, Person
 from streams.choose.triggers.zones import zone_of_event
 from streams.kernel import ids
@@ -62,7 +63,7 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
     for each in [*own.get("p", ()), *other.get("p", ())]:
         tile = each[0] // QUARTER_MS
         newest[tile] = max(newest.get(tile, each), each)
-    own["p"] = [newest[tile] for tile in sorted(newest)][-POINTS_MAX:]
+    _keep(own, [newest[tile] for tile in sorted(newest)])
     for name in ("f", "d"):
         if name in other:
             own[name] = max(own.get(name, other[name]), other[name])
@@ -85,7 +86,12 @@ def _remember(own: dict[str, Any], point: Point, trigger: Trigger) -> None:
                    and after[0] - left[-1][0] <= trigger.within_ms)
         if not between:
             left.append(each)
-    own["p"] = left[-POINTS_MAX:]
+    _keep(own, left)
+
+
+def _keep(own: dict[str, Any], points: list[Point]) -> None:
+    note(own, len(points) - POINTS_MAX)
+    own["p"] = points[-POINTS_MAX:]
 
 
 def _next(own: dict[str, Any], trigger: Trigger) -> tuple[int, date, Point] | None:
