@@ -27,19 +27,21 @@ from streams.choose.losing import take_lost
 from streams.engine.rows import Rows
 
 MOVED_TO = "to"          # tail: the person that this visitor is
+LOOKED_AT = "s"          # tail of a row on its way: the watermark where it came from
 LOSS_TOLD = "lt"         # tail: playbook -> the last day on which a loss was told of
 HELD_AS = "u"            # tail: the least hold-out number among the ids of this person
 
 
-def take_away(people: Rows, slot: int, person: str, tenant: str) -> bytes:
+def take_away(people: Rows, slot: int, person: str, tenant: str, reached_ms: int) -> bytes:
     """The visitor's row for its person; it stays behind empty, to pass on what still comes.
 
-    The caller has told that the visitor left their segments.
+    The caller has told that the visitor left their segments. `reached_ms`: the watermark here.
     """
     key = people.key(slot)
     tail = people.tail(slot)
     if tail.get("d"):
         tail[HELD_AS] = min(tail.get(HELD_AS, 1.0), decision.holdout_number(tenant, key.decode()))
+    tail[LOOKED_AT] = reached_ms
     row = people.encode(key)
     assert row is not None
     i64 = people.views.i64
@@ -52,6 +54,12 @@ def take_away(people: Rows, slot: int, person: str, tenant: str) -> bytes:
     people.tails[slot] = {MOVED_TO: person}
     people.views.dirty[slot] = 1
     return row
+
+
+def looked_at_ms(people: Rows, encoded: bytes) -> int | None:
+    """Up to when changes of items were looked at for whom an encoded row is of; None: not said."""
+    found: int | None = people.read(encoded)[1].get(LOOKED_AT)
+    return found
 
 
 def newest_ms(people: Rows, encoded: bytes) -> int:

@@ -10,6 +10,7 @@ wait is told: once a day what nobody had cared for, every other change by itself
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import astuple
 from typing import Any, Final
 
 from streams.choose.triggers import ItemChange
@@ -19,6 +20,7 @@ from streams.kernel.moments import DAY_MS
 WAITING_FREELY: Final = 5_000           # items, per tenant and partition
 WAITING_MAX: Final = 10_000
 CHANGES_MAX: Final = 8                  # of one item
+PASSED_MAX: Final = 1_000               # remembered for people whose rows were on their way
 DAYS_MAX: Final = 32                    # of which it is known that they were told
 _FIELDS: Final = ("price_before_micros", "price_micros", "currency", "was_in_stock", "in_stock")
 
@@ -76,7 +78,7 @@ def keep(notes: dict[str, Any], change: Mapping[str, Any], cared_for: Collection
 
 def take_passed(notes: dict[str, Any], tenant: str, now_ms: int) -> list[ItemChange]:
     """The changes whose moment the watermark has passed, in the order of their time; they wait
-    no more."""
+    no more, and are remembered for `since`."""
     tenants: dict[str, Waiting] = notes.get("changes", {})
     waiting = tenants.get(tenant)
     if waiting is None:
@@ -91,5 +93,22 @@ def take_passed(notes: dict[str, Any], tenant: str, now_ms: int) -> list[ItemCha
             del waiting[item_id]
     if not waiting:
         del tenants[tenant]
-    return sorted(found, key=lambda each: (each.as_of_ms, each.item_id, each.price_before_micros,
-                                           each.price_micros, each.in_stock))
+    found.sort(key=_place)
+    if found:
+        passed = notes.setdefault("changes_passed", {})
+        passed[tenant] = [*passed.get(tenant, ()), *map(astuple, found)][-PASSED_MAX:]
+    return found
+
+
+def since(notes: Mapping[str, Any], tenant: str, looked_at_ms: int | None) -> list[ItemChange]:
+    """The changes that have passed while a row was on its way: of the newest PASSED_MAX those after
+    `looked_at_ms`, up to which they were looked at where it came from; None: nothing was said."""
+    if looked_at_ms is None:
+        return []
+    found = [ItemChange(*told) for told in notes.get("changes_passed", {}).get(tenant, ())]
+    return sorted((each for each in found if each.as_of_ms > looked_at_ms), key=_place)
+
+
+def _place(change: ItemChange) -> tuple[Any, ...]:
+    return (change.as_of_ms, change.item_id, change.price_before_micros, change.price_micros,
+            change.in_stock)

@@ -212,8 +212,9 @@ class Walk:
                 self._lapse(self._people.slot(person.encode()), tenant,
                             handing.newest_ms(self._people, told["row"]), told["appended_ms"])
                 self._receive(person, tenant, told["row"])
-            self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
-                                 self._playbooks_in(tenant))
+                self._look_at_missed(person, tenant, told["row"], told["appended_ms"])
+            slot = self._people.slot(person.encode())
+            self._voice.answered(slot, tenant, person, visitor, self._playbooks_in(tenant))
         elif record.key == person.encode():
             slot = self._people.slot(record.key)
             awaiting.count(self._people.tail(slot), visitor, 1)
@@ -235,7 +236,8 @@ class Walk:
         self._tables.care(visitor.encode(), self._cared(slot), set())
         if mask:
             self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
-        row = handing.take_away(self._people, slot, person, tenant)
+        row = handing.take_away(self._people, slot, person, tenant,
+                                self._state.watermarks.of(tenant))
         if is_known:
             self._groups.count_people(tenant, -1)
         self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"],
@@ -342,6 +344,15 @@ class Walk:
                     self._voice.decide(slot, tenant, key.decode(),
                                  triggers.on_item(playbooks, kept, change, appended_ms))
                     self._tables.woken(slot, record.offset)
+
+    def _look_at_missed(self, person: str, tenant: str, row: bytes, appended_ms: int) -> None:
+        """Let the person look at what changed while the visitor's row was on its way."""
+        slot = self._people.slot(person.encode())
+        kept, playbooks = self._people.tail(slot).get("w", {}), self._playbooks_in(tenant)
+        at_ms = handing.looked_at_ms(self._people, row)
+        self._voice.decide_all(slot, tenant, person, [
+            moment for change in item_changes.since(self._state.notes, tenant, at_ms)
+            for moment in triggers.on_item(playbooks, kept, change, appended_ms)])
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:

@@ -19,6 +19,7 @@ from streams.choose.tables import is_group, tables_of
 from streams.engine.lane import Lane
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
+from streams.playbooks.model import Trigger
 
 VISITOR, PERSON = "visitor", "person"
 HEADER_BYTES = 16 + 8 * 8 + 8 * 16          # of the encoding, of the row, recent event ids
@@ -159,6 +160,25 @@ def test_who_clicks_before_the_row_is_there_is_decided_about_as_if_it_were(
     assert thanks == [(visitor, START + n * 2 * HOUR_MS) for n in (1, 2, 3)] + [
         (person, after + n * 2 * HOUR_MS) for n in (9, 10)], "the cap of five counts both"
     assert {d["holdout"] for d in made} == {holdout > 0}
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_a_change_that_passes_while_the_row_is_on_its_way_is_looked_at(on_its_way: bool) -> None:
+    """A mark and the change come between the link and the row, or after both."""
+    dropped = contract("item_change").encode({
+        "tenant": "t", "item_id": "i1", "as_of_ms": START + HOUR_MS, "price_before_micros": 100,
+        "price_micros": 50, "currency": "EUR", "was_in_stock": True, "in_stock": True,
+        "appended_ms": START, "origin_partition": 0, "origin_offset": 4, "origin_sequence": 0})
+    passing = [(b"t", dropped), (b"t", watermark(START + 2 * HOUR_MS))]
+    broker, first = world(), [event(1, VISITOR, "product_view", START), link(2, START + MINUTE_MS)]
+    playbook = replace(PLAYBOOKS[0], name="drop", audience=None, trigger=Trigger(
+        "price_drop", without="purchase", within_ms=DAY_MS, events=("product_view",),
+        at_least=0.1))
+    for part in [[*first, *passing]] if on_its_way else [first, passing]:
+        broker.logs["events.admitted", 0].extend(part)
+        assert drive(broker, ChooseLogic(SideInputs(), compiled(), lambda side, tenant: (playbook,),
+                                         members_min=0), 0) is not None
+    assert decided(broker) == [("drop", PERSON, START + HOUR_MS)]
 
 
 def test_the_visitor_leaves_their_segments_and_the_person_enters_them() -> None:
