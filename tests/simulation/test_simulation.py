@@ -30,6 +30,7 @@ def test_whatever_befalls_the_workers_the_answers_are_those_of_the_twin(start: i
             raise AssertionError(f"seed {seed}; replay: make sim SEED={seed}") from fault
     assert happened["crashes"] > 400 and happened["zombies"] > 400 and happened["given up"] > 100
     assert happened["batches beside a checkpoint"] > 100
+    assert happened["crashes"] / 100 * sim.WORLDS > 100_000, "as docs/decisions/0006 promises"
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -76,7 +76,9 @@ class Expression:
 class Recount:
     """`marks`: columns of the events, over the window `moment`, that the expressions use.
 
-    recent_ids   an event is a repeat when its id is among this many of the person's before it
+    recent_ids   an event is a repeat when its id is among this many of the person's before it. A
+                 row remembers as many that were no repeats: the two may differ where repeats lie
+                 between, which only ids can that admission took twice
     """
 
     marks: tuple[str, ...]
