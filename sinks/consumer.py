@@ -51,6 +51,9 @@ class KafkaSource:
             "enable.auto.commit": False, "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest", "enable.partition.eof": True,
             "topic.metadata.refresh.interval.ms": 10_000, "queued.max.messages.kbytes": 4096,
+            # A queue of 4 MiB a partition is soon full when the sink catches up; the client would
+            # then wait a whole second before it fetches again.
+            "fetch.queue.backoff.ms": 5,
             # Rows wait to be cut for longer than this: fetching each record as it comes would only
             # make the broker answer some hundred times a second.
             "fetch.wait.max.ms": 100, "fetch.min.bytes": 65_536}, logger=_LOG)
