@@ -16,6 +16,7 @@ from infra.kafka import broker
 from streams import settings as configuration
 from streams.cli.demo_report import conclude
 from streams.cli.demo_worlds import DEFINITIONS, Plan, run_worlds
+from streams.cli.lifecycle import refuse_bad_files
 from streams.settings import Settings
 
 SEED = 7
@@ -48,7 +49,9 @@ def demo(keep: bool, seed: int, short: bool, as_json: bool) -> None:
     not touched. It ends with a report and where to look.
     """
     began = time.monotonic()
-    settings = fresh_home(configuration.load())
+    base = configuration.load()
+    refuse_bad_files(base, as_json=as_json)         # before what an earlier demo left is wiped
+    settings = fresh_home(base)
     say = _Say(quiet=as_json)
     say(f"demo in {settings.home}, seed {seed}")
     kept = False

@@ -56,3 +56,12 @@ def test_parts_that_read_no_definitions_are_not_kept_from_starting(broken: Setti
     """`--only` with a part that needs something else says what that lacks."""
     up = kairos(broken, "up", "--only", "nothing")
     assert up.returncode == 1 and "there is no part 'nothing'" in up.stderr
+
+
+def test_the_demo_says_so_before_it_wipes_what_an_earlier_one_left(broken: Settings) -> None:
+    left = broken.home / "demo" / "report" / "index.html"
+    left.parent.mkdir(parents=True)
+    left.write_text("an earlier report", "utf-8")
+    demo, plan = kairos(broken, "demo"), kairos(broken, "plan")
+    assert demo.returncode == 1 and demo.stderr == plan.stderr
+    assert left.exists() and nothing_was_started(broken)
