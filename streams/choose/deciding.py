@@ -46,7 +46,7 @@ class Voice:
         return Person(lambda name: self._program.feature(self._people, slot, name, at_ms),
                       members.__contains__, self._program.declared,
                       lambda name: self._program.texts(self._people, slot, name, at_ms),
-                      reached_ms)
+                      reached_ms, at_ms)
 
     def tell_unreadable(self, playbooks: Sequence[Playbook], event: dict[str, Any]) -> None:
         """Say of which playbooks the event should carry a date, and carries something else."""

@@ -299,7 +299,7 @@ def _event(n, slot, b, f, v, w, person, segments, group, gv, group_slots, tenant
     is_news |= _wait(n, slot, b, v, w, interests.waits, np.int64(tenant), np.int64(event_type),
                      event_ms, results)
     if is_news or _listens(interests, np.int64(tenant), np.int64(event_type), person.reads, u8,
-                           u16, i64, slot, now_ms):
+                           u16, i64, slot, event_ms):
         return EVENT
     return NOTHING
 

@@ -163,7 +163,8 @@ class Walk:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
             person = self._voice.person(slot, at_ms, self._state.watermarks.of(event["tenant"]))
             moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
-                                        event, items, person)
+                                        event, items, person,
+                                        self._voice.person(slot, event["event_ms"]))
             moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
             self._voice.tell_lost(slot, event["tenant"], event["event_ms"], take_lost(kept))

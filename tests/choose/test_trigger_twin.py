@@ -111,7 +111,8 @@ class Twin(World):
     """One person, and what is known of them as of their newest event."""
 
     def person(self, at_ms: int) -> Any:
-        return super().person(max(each["event_ms"] for each in self.heard))
+        newest_ms = max(each["event_ms"] for each in self.heard)
+        return replace(super().person(newest_ms), as_of_ms=newest_ms)
 
 
 def slowly(playbooks: tuple[Playbook, ...], story: list[dict[str, Any] | int]) -> Told:

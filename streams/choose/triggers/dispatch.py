@@ -40,17 +40,21 @@ _MERGE: Final[dict[str, Merge]] = {
 
 
 def on_event(playbooks: Iterable[Playbook], kept: dict[str, Any], event: dict[str, Any],
-             about: tuple[str, ...], person: Person) -> list[Moment]:
+             about: tuple[str, ...], person: Person, then: Person | None = None) -> list[Moment]:
     """Let every playbook look at one event; returns the moments that it makes at once.
 
-    `about`: the items of the event. `kept` is the person's trigger state; changed in place.
+    about   the items of the event
+    kept    the person's trigger state; changed in place
+    person  as of their newest event, for triggers that keep how things stand
+    then    as of this event, for those that keep nothing; None: it is the newest
     """
     found = []
     for playbook in playbooks:
         look = _ON_EVENT.get(playbook.trigger.kind)
         if look is not None:
             own = _own(kept, playbook)
-            found += look(playbook, own, event, about, person)
+            keeps_nothing = playbook.trigger.kind == "event"
+            found += look(playbook, own, event, about, then or person if keeps_nothing else person)
             _keep(kept, playbook, own)
     return found
 

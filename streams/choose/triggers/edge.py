@@ -2,7 +2,9 @@
 
 Keeps    `on` while it is not armed
 Time     at events only. While it is armed it looks at events that can make its condition true (see
-         `interests`); while it is not, at every event, because time alone may have made it false
+         `interests`); while it is not, at every event, because time alone may have made it false.
+         What it keeps is of the person as they are now: an event that comes late, behind newer
+         ones, is looked at as of the newest, and what turns true then is a moment of then
 
 With `rearm` it stays disarmed until its condition is false *and* `rearm` holds: a value that
 trembles around its threshold fires once.
@@ -24,7 +26,8 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
     now = person.holds(trigger.when)
     calm = not now and (trigger.rearm is None or person.holds(trigger.rearm))
     if rises(own, now=now, calm=calm):
-        return [at_event(playbook, event, items, values=values_in(trigger.when, person))]
+        return [at_event(playbook, event, items, person.as_of_ms,
+                         values=values_in(trigger.when, person))]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Event: at each event of a type, as long as a condition holds. Keeps nothing."""
+"""Event: at each event of a type, as long as a condition holds as of that event. Keeps nothing."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ class Person:
     feature     its number; None: no value, or it is a text
     texts       its texts, none where it is a number or has no value
     reached_ms  how far the watermark of the person's tenant has come; below 0: it has not begun
+    as_of_ms    the moment; 0: that of the event that is looked at
     """
 
     feature: Callable[[str], float | None]
@@ -53,15 +54,17 @@ class Person:
     features: Features = UNKNOWN
     texts: Callable[[str], list[str]] = lambda name: []
     reached_ms: int = -1
+    as_of_ms: int = 0
 
     def holds(self, condition: Condition) -> bool:
         return holds(condition, self.feature, self.in_segment, Known(texts=self.texts))
 
 
 def at_event(playbook: Playbook, event: dict[str, Any], items: tuple[str, ...],
-             **evidence: Any) -> Moment:
-    """The moment that `event` makes at once."""
-    return Moment(playbook, event["event_ms"], event["event_id"],
+             as_of_ms: int = 0, **evidence: Any) -> Moment:
+    """The moment that `event` makes at once: its own, or `as_of_ms` if that is later, because what
+    makes it one was read as of then."""
+    return Moment(playbook, max(event["event_ms"], as_of_ms), event["event_id"],
                   object_of(event, playbook.trigger.per), items[:ITEMS_MAX], event["appended_ms"],
                   {"event": event["event_type"], "event_id": event["event_id"],
                    "at_ms": event["event_ms"], **evidence})

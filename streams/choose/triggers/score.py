@@ -26,5 +26,5 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
     for name, weight in trigger.weights:
         score += weight * (values[name] or 0.0)
     if rises(own, now=score >= trigger.at_least, calm=score < trigger.rearm_below):
-        return [at_event(playbook, event, items, score=score, values=values)]
+        return [at_event(playbook, event, items, person.as_of_ms, score=score, values=values)]
     return []
