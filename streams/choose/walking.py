@@ -162,9 +162,9 @@ class Walk:
             if held:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
             person = self._voice.person(slot, at_ms, self._state.watermarks.of(event["tenant"]))
+            then = self._voice.person(slot, event["event_ms"])
             moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
-                                        event, items, person,
-                                        self._voice.person(slot, event["event_ms"]))
+                                        event, items, person, then)
             moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
             self._voice.tell_lost(slot, event["tenant"], event["event_ms"], take_lost(kept))
@@ -214,8 +214,8 @@ class Walk:
                             handing.newest_ms(self._people, told["row"]), told["appended_ms"])
                 self._receive(person, tenant, told["row"])
                 self._look_at_missed(person, tenant, told["row"], told["appended_ms"])
-            slot = self._people.slot(person.encode())
-            self._voice.answered(slot, tenant, person, visitor, self._playbooks_in(tenant))
+            self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
+                                 self._playbooks_in(tenant))
         elif record.key == person.encode():
             slot = self._people.slot(record.key)
             awaiting.count(self._people.tail(slot), visitor, 1)
@@ -226,8 +226,7 @@ class Walk:
     def _give_away(self, record: Record, told: dict[str, Any]) -> None:
         """Send what is known of the visitor after the person; pass on what comes from now on."""
         visitor, person, tenant = told["visitor_id"], told["profile_id"], told["tenant"]
-        slot = self._people.slot(visitor.encode())
-        i64 = self._people.views.i64
+        slot, i64 = self._people.slot(visitor.encode()), self._people.views.i64
         self._people.stamp(slot, record.offset)
         if i64[slot, FLAGS] & MOVED:
             self._people.tail(slot)[handing.MOVED_TO] = person
