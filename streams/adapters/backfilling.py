@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -19,12 +19,14 @@ from streams.engine.versions import Entry, split
 from streams.kernel.errors import StateError
 from streams.settings import Settings
 
+Layouts = Mapping[int, Mapping[str, Written]]       # by partition and kind of row
 _UNSENT_MAX = 10_000        # records between two waits for their acknowledgement
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What was done: features filled, events read of the past, rows sent.
+    """What was done: features filled, events read of the past, rows sent of people, and of
+    everybody and things.
 
     since_ms   the log does not reach further back; 0: nothing of it is gone
     """
@@ -32,6 +34,7 @@ class Filled:
     features: tuple[str, ...]
     events: int
     rows: int
+    other_rows: int
     since_ms: int
 
 
@@ -43,61 +46,63 @@ def entries_of(settings: Settings) -> dict[int, list[Entry]]:
             for partition in range(settings.partitions)}
 
 
-def not_filled(settings: Settings, program: Program,
-               entries: Mapping[int, Sequence[Entry]]) -> dict[str, list[str]]:
-    """See `backfill.not_filled`, over all partitions; entities by their names."""
+def not_filled(program: Program, layouts: Layouts) -> dict[str, list[str]]:
+    """See `backfill.not_filled`, over all partitions."""
     found: dict[str, set[str]] = {}
-    for partition, own in entries.items():
-        told = backfill.not_filled(program, lineage_of(settings, partition), own)
-        for kind, features in told.items():
-            found.setdefault(kind, set()).update(features)
-    return {kind: sorted(features) for kind, features in sorted(found.items())}
+    for kinds in layouts.values():
+        for whose, features in backfill.not_filled(program, kinds).items():
+            found.setdefault(whose, set()).update(features)
+    return {whose: sorted(features) for whose, features in sorted(found.items())}
 
 
-def layouts_of(settings: Settings, program: Program,
-               entries: Mapping[int, Sequence[Entry]] | None = None) -> dict[int, Written]:
-    """The layout in force, by partition. `entries`: what `entries_of` gives, read unless given.
+def layouts_of(settings: Settings, program: Program) -> Layouts:
+    """The layouts in force, by partition and kind of row. Raises UnreachableError.
 
     Raises StateError where the owner of a partition has other definitions than `program`.
     """
-    found: dict[int, Written] = {}
-    for partition, own in (entries or entries_of(settings)).items():
-        layout = backfill.written(lineage_of(settings, partition), own)
-        if layout is None:      # nothing was ever counted here
+    found: dict[int, dict[str, Written]] = {}
+    own = backfill.layouts_in(program)
+    for partition, entries in entries_of(settings).items():
+        layouts = backfill.written(program, lineage_of(settings, partition), entries)
+        if not layouts:         # nothing was ever counted here
             continue
-        if layout.description != program.people.description:
+        if any(layouts[kind].description != layout.description if kind in layouts else not kind
+               for kind, (_, layout) in own.items()):
             raise StateError(
                 f"partition {partition} is not kept by these definitions yet",
                 "start the workers with them (KAIROS_DEFINITIONS), wait until something was heard "
                 "there, and try again")
-        found[partition] = layout
+        found[partition] = layouts
     return found
 
 
-def fill(settings: Settings, program: Program, layouts: dict[int, Written],
+def fill(settings: Settings, program: Program, layouts: Layouts,
          say: Callable[[str], None]) -> Filled:
     """Count what is lacking and send it to the owners. Stopped and begun again, it goes on.
 
     Raises UnreachableError.
     """
     lows = {partition: _beginning(settings, partition) for partition in layouts}
-    cells, events, rows, since_ms = set[str](), 0, 0, 0
+    gaps, events, people, others, since_ms = backfill.gaps_of(layouts), 0, 0, 0, 0
     outbox = Outbox(settings, "kairos-backfill")
     try:
-        for gap in backfill.gaps_of(layouts):
-            past, begins_ms = backfill.Past(program, gap, partitions=settings.partitions), 0
+        for gap in gaps:
+            past = backfill.Past(program, gap, partitions=settings.partitions, gaps=gaps)
+            begins_ms = 0
             for partition, end in sorted(gap.ends.items()):
                 begins_ms = max(begins_ms, _take(settings, past, partition, end,
                                                  lows[partition] > 0))
                 say(f"partition {partition}: {past.events:,} events of the past")
-            rows += _send(settings, outbox, past, begins_ms)
+            sent = _send(settings, outbox, past, begins_ms)
+            people, others = people + sent[0], others + sent[1]
             events, since_ms = events + past.events, max(since_ms, begins_ms)
-            cells |= gap.cells
     finally:
         outbox.close()
-    names = tuple(name for name, own in backfill.cells_of(program).items()
-                  if not own.isdisjoint(cells))
-    return Filled(names, events, rows, since_ms)
+    names = tuple(dict.fromkeys(
+        name for kind, features in backfill.cells_of(program).items()
+        for name, cells in features.items() if not name.startswith("_")
+        and any(cells & gap.of(kind) for gap in gaps)))
+    return Filled(names, events, people, others, since_ms)
 
 
 def _take(settings: Settings, past: backfill.Past, partition: int, end: int, is_cut: bool) -> int:
@@ -113,17 +118,20 @@ def _take(settings: Settings, past: backfill.Past, partition: int, end: int, is_
     return begins_ms
 
 
-def _send(settings: Settings, outbox: Outbox, past: backfill.Past, since_ms: int) -> int:
-    count, barrier = 0, outbox.barrier()
+def _send(settings: Settings, outbox: Outbox, past: backfill.Past, since_ms: int,
+          ) -> tuple[int, int]:
+    """(rows of people, others) that were sent."""
+    people, sent, words, barrier = 0, 0, 0, outbox.barrier()
     for partition in range(settings.partitions):
         for key, value in past.records(partition, since_ms=since_ms):
             outbox.put(pipeline.ADMITTED, key, value, barrier, partition)
-            count += bool(key)
-            if count % _UNSENT_MAX == 0:
+            people, sent = people + bool(key), sent + 1
+            words += not (key or backfill.is_row(value))
+            if sent % _UNSENT_MAX == 0:
                 outbox.wait(barrier)
                 barrier = outbox.barrier()
     outbox.wait(barrier)
-    return count
+    return people, sent - people - words
 
 
 def _beginning(settings: Settings, partition: int) -> int:

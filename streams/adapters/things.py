@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from streams import pipeline
 from streams.adapters.control import read_compacted
 from streams.choose.definitions import compiled
@@ -19,7 +21,8 @@ class UnknownEntityError(KairosError):
 
 def read_thing(settings: Settings, tenant: str, entity: str, name: str) -> dict[str, Any] | None:
     """{"people", "features": {name: {"value", "age_ms"}}, ...} as of the newest that was said of
-    the thing; None: nothing is said of it, or it is of fewer people than may be shown.
+    the thing; None: nothing is said of it, or it is of fewer people than may be shown. A feature
+    that may lack what was before an event time says so: "since_ms", the latest of any partition.
 
     Reads segments.rolled from end to end: for an operator's question. Raises UnknownEntityError,
     and UnreachableError when the broker does not answer.
@@ -40,6 +43,11 @@ def read_thing(settings: Settings, tenant: str, entity: str, name: str) -> dict[
     found = things.of(tenant, entity, name, as_of_ms)
     if found is None:
         return None
+    for share in shares.values():
+        for feature, told in orjson.loads(share.get("values_json") or b"{}").items():
+            if "since_ms" in told and feature in found:
+                since_ms = max(told["since_ms"], found[feature].get("since_ms", 0))
+                found[feature]["since_ms"] = since_ms
     return {"tenant": tenant, "entity": entity, "name": name, "as_of_ms": as_of_ms,
             "people": found.pop("people"), "bestseller": found.pop(BESTSELLER, False),
             "features": found}

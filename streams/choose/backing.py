@@ -88,7 +88,7 @@ class Backing:
     def _levels(self, tables: Tables, level: str, tenant: str, name: str, pooled: int, at_ms: int,
                 ) -> dict[str, Level]:
         rows, people = self._pools.rows, self._side.members(tenant, name)
-        read = self._program.snapshot(_Covers(tables, tenant), rows, pooled, at_ms)
+        read = self._program.snapshot(_Covers(tables, tenant, name), rows, pooled, at_ms)
         return {spec.name: Level(level, _per_head(spec, read[spec.name], people),
                                  self._events(rows, pooled, spec, at_ms), people, name)
                 for spec in self._leaning}
@@ -101,11 +101,11 @@ class Backing:
 class _Covers:
     """Since when a group's features count: what this partition says, as all began together."""
 
-    def __init__(self, tables: Tables, tenant: str) -> None:
-        self._tables, self._tenant = tables, tenant
+    def __init__(self, tables: Tables, tenant: str, segment: str) -> None:
+        self._tables, self._group = tables, (tenant, segment)
 
     def covers(self, rows: Rows, slot: int) -> Mapping[int, int]:
-        return self._tables.covers_groups(self._tenant)
+        return self._tables.covers_group(*self._group)
 
 
 def _per_head(spec: FeatureSpec, read: Mapping[str, Any], people: int) -> float | None:

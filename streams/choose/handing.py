@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.choose import decision, triggers
+from streams.choose import awaiting, decision, triggers
 from streams.choose.absences import Absences
 from streams.choose.features.layout import FLAGS, MOVED, NEWEST, PURPOSES, STAMP, TENANT, Layout
 from streams.choose.features.merging import merge
@@ -30,6 +30,13 @@ MOVED_TO = "to"          # tail: the person that this visitor is
 LOOKED_AT = "s"          # tail of a row on its way: the watermark where it came from
 LOSS_TOLD = "lt"         # tail: playbook -> the last day on which a loss was told of
 HELD_AS = "u"            # tail: the least hold-out number among the ids of this person
+
+
+def expect(people: Rows, person: bytes, visitor: str, offset: int) -> None:
+    """What is known of the visitor is about to come to the person's row."""
+    slot = people.slot(person)
+    awaiting.count(people.tail(slot), visitor, 1)
+    people.stamp(slot, offset)
 
 
 def take_away(people: Rows, slot: int, person: str, tenant: str, reached_ms: int) -> bytes:

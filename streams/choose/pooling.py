@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.choose.features.layout import NEWEST, PEOPLE, RING, Cell, Layout
+from streams.choose.features.layout import MASK, NEWEST, PEOPLE, RING, STAMP, Cell, Layout
 from streams.choose.features.merging import merge_cell
 from streams.engine.rows import Rows
 from streams.engine.whole import GREATEST
@@ -79,7 +79,9 @@ def pooled(layout: Layout, parts: Sequence[Bytes]) -> Bytes:
             for other in stack[1:]:
                 merge_cell(cell, row, other)
     header = row.view(np.int64)
-    header[0], header[NEWEST], header[PEOPLE] = 0, words[:, NEWEST].max(), words[:, PEOPLE].sum()
+    # Segments, and offsets where a thing's row began, are one partition's own.
+    header[STAMP] = header[MASK] = 0
+    header[NEWEST], header[PEOPLE] = words[:, NEWEST].max(), words[:, PEOPLE].sum()
     return row
 
 

@@ -49,10 +49,12 @@ class Covering(Protocol):
 
 
 class Program:
-    """`recent_ids`: how many event ids a person's row remembers against producers' repeats."""
+    """`recent_ids`: how many event ids a person's row remembers against producers' repeats.
+    `everybody`: keep a row of everybody even where no segments are declared."""
 
     def __init__(self, features: tuple[FeatureSpec, ...], segments: tuple[SegmentSpec, ...], *,
-                 entities: tuple[EntitySpec, ...] = (), recent_ids: int = 16) -> None:
+                 entities: tuple[EntitySpec, ...] = (), recent_ids: int = 16,
+                 everybody: bool = False) -> None:
         traits = tuple(sorted(set().union(*(names_in(s.rule, "trait") for s in segments))))
         filters = {s.where[0] for s in features if s.where}.union(traits)
         asked = tuple(name for name in (*FILTERS, "locale", "timezone") if name in filters)
@@ -61,8 +63,8 @@ class Program:
             (spec.name, meaning_of(spec, features)) for spec in segments), traits=traits)
         self.groups = Layout(features, wide=True, recent_ids=0, where_fields=where)
         self.segments = tuple(spec.name for spec in segments)
-        # Everybody, and the segments; without any of these nobody asks for groups.
-        self.group_names = ("", *self.segments) if segments else ()
+        # Everybody, and the segments; without any of these nobody asks for groups, mostly.
+        self.group_names = ("", *self.segments) if segments or everybody else ()
         self.rules = compile_rules([spec.rule for spec in segments], self.people, self.segments,
                                    next((s.clusters for s in segments if s.clusters), None),
                                    list({each.name: each for s in segments for each in s.lists}

@@ -6,6 +6,7 @@ Kept in the notes of a partition, which are saved as of the committed offsets:
     passed_on   tenants of whom a visitor's event came from, or went to, another person's row: SQL
                 is not told whose it became
     let_go      entities, and the tenants of whom things went and may have begun anew
+    thinned     by entity and tenant, the offset at which things went last
     moves       how many comings and goings were told, by tenant and segment. After a crash rows
                 are ahead of the notes, and some were told that are not counted here
 """
@@ -19,7 +20,7 @@ import orjson
 from streams.choose.features.spec import FeatureSpec
 
 HEARD: Final = "heard"
-PASSED_ON, LET_GO, MOVES = "passed_on", "let_go", "moves"
+PASSED_ON, LET_GO, THINNED, MOVES = "passed_on", "let_go", "thinned", "moves"
 Noted = dict[str, Any]
 
 
@@ -35,6 +36,17 @@ def let_go(notes: Noted, tenant: str, entity: str) -> None:
     tenants = notes.setdefault(LET_GO, {}).setdefault(entity, [])
     if tenant not in tenants:
         tenants.append(tenant)
+
+
+def thinned(notes: Noted, tenant: str, entity: str, offset: int) -> None:
+    """Things of the tenant were dropped before the event at `offset` was counted."""
+    let_go(notes, tenant, entity)
+    notes.setdefault(THINNED, {}).setdefault(entity, {})[tenant] = offset
+
+
+def thinned_at(notes: Noted, tenant: str, entity: str) -> int:
+    """Where they were dropped last; -1: nowhere."""
+    return int(notes.get(THINNED, {}).get(entity, {}).get(tenant, -1))
 
 
 def changed(notes: Noted, tenant: str, segment: str) -> None:

@@ -41,7 +41,10 @@ class Shares:
 
     def gather(self, state: PartitionState) -> None:
         """Groups whose rows or sizes changed since the last checkpoint are due."""
-        groups = tables_of(state).groups
+        tables = tables_of(state)
+        groups = tables.groups
+        if tables.groups_moved:         # what shares say of themselves is another
+            self._due.update(groups)
         self._due.update(groups.key(slot) for slot in np.nonzero(groups.views.dirty)[0].tolist())
         self._due.update(group_key(tenant, segment)
                          for tenant, names in state.notes.pop("resized", {}).items()

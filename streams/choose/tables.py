@@ -9,7 +9,7 @@ layouts that they were ever written in (`features/migrating.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -26,6 +26,7 @@ from streams.engine.room import Room
 from streams.engine.rows import Rows
 from streams.engine.stage import PartitionState
 from streams.kernel.errors import StateError
+from streams.kernel.side_inputs import SEGMENT
 
 GROUP_PREFIX = b"\x01"
 LAYOUT_PREFIX = b"\x00layout"
@@ -59,6 +60,7 @@ class Tables:
                            back=self._arm_again)
         self.groups = Rows(row_bytes=groups.row_bytes, layout=groups.id,
                            migrate=self._of_groups.migrate)
+        self.layout_of_groups = groups
         self.absences = Absences(self.people)
         self.entities = Entities(entities, LAYOUT_PREFIX + b"E")
         self.layout, self.width = people.id ^ groups.id, people.row_bytes
@@ -129,9 +131,16 @@ class Tables:
         """What a person's row from another partition means; see `Layouts.hear`."""
         self._of_people.hear(description)
 
-    def filled(self, cells: Collection[str], since_ms: int) -> None:
-        """What these cells of people's rows lacked was told; see `Written.filled`."""
-        self._of_people.filled(cells, since_ms)
+    def layouts_of(self, kind: str) -> Layouts | None:
+        """Of people (''), of groups (`SEGMENT`), or of an entity; None: it is not declared."""
+        if kind in self.entities.of:
+            return self.entities.of[kind].layouts
+        return {"": self._of_people, SEGMENT: self._of_groups}.get(kind)
+
+    @property
+    def groups_moved(self) -> bool:
+        """Is it due for the changelog what rows of groups mean, or since when they count?"""
+        return self._of_groups.due
 
     def expect(self, rows: int) -> None:
         """So many rows are about to be applied; most are of people."""
@@ -160,11 +169,13 @@ class Tables:
         self.groups.forget_dirty()
         newest_ms = self._newest_ms()
         # No event behind the last one that changed a row has been counted.
+        # Rows of people may be gone whose events groups have counted.
         start = max(int(block.views.i64[block.slots, STAMP].max(initial=0))
-                    for block in self.people.blocks())
+                    for rows in (self.people, self.groups, *self.entities.rows())
+                    for block in rows.blocks())
         self._of_people.settle(newest_ms, start)
-        self._of_groups.settle(newest_ms)
-        self.entities.settle(newest_ms)
+        self._of_groups.settle(newest_ms, start)
+        self.entities.settle(newest_ms, start)
 
     def _newest_ms(self) -> dict[int, int]:
         """{tenant's hash: newest event time heard of}."""
@@ -205,11 +216,11 @@ class Tables:
         """Which features of a row have not counted from the beginning; see `Layouts.covers`."""
         if rows is self.people:
             return self._of_people.covers(int(rows.views.i64[slot, TENANT]))
-        return self.covers_groups(group_of(rows.key(slot))[0])
+        return self.covers_group(*group_of(rows.key(slot)))
 
-    def covers_groups(self, tenant: str) -> Mapping[int, int]:
-        """`covers` of the rows of the tenant's groups."""
-        return self._of_groups.covers(signed_hash(tenant))
+    def covers_group(self, tenant: str, segment: str) -> Mapping[int, int]:
+        """`covers` of the row of a segment, or of everybody (''): only that is ever filled."""
+        return self._of_groups.covers(signed_hash(tenant), apart=bool(segment))
 
     def timers(self, tenant: str) -> Deadlines:
         found = self.deadlines.get(tenant)

@@ -13,11 +13,10 @@ import numpy as np
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import absences, awaiting, changes, handing, item_changes, kernel, triggers
+from streams.choose import absences, changes, filling, handing, item_changes, kernel, triggers
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, FLAGS, MASK, MOVED, NEWEST
-from streams.choose.features.migrating import Described
 from streams.choose.losing import take_lost
 from streams.choose.moving import Moving
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
@@ -207,19 +206,19 @@ class Walk:
             fresh = kernel.Seen(*(np.full(self._upstream, -1, np.int64) for _ in range(2)))
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
+            self._look_at_missed(person, tenant, event["event_ms"] - 1, told["appended_ms"])
         elif told["stage"] == "choose":
             if told["row"]:
                 self._tables.hear_layout(told["layout"])
                 self._lapse(self._people.slot(person.encode()), tenant,
                             handing.newest_ms(self._people, told["row"]), told["appended_ms"])
                 self._receive(person, tenant, told["row"])
-                self._look_at_missed(person, tenant, told["row"], told["appended_ms"])
+                self._look_at_missed(person, tenant, handing.looked_at_ms(
+                    self._people, told["row"]), told["appended_ms"])
             self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
                                  self._playbooks_in(tenant))
         elif record.key == person.encode():
-            slot = self._people.slot(record.key)
-            awaiting.count(self._people.tail(slot), visitor, 1)
-            self._people.stamp(slot, record.offset)
+            handing.expect(self._people, record.key, visitor, record.offset)
         else:
             self._give_away(record, told)
 
@@ -259,11 +258,11 @@ class Walk:
             "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
 
     def _take_backfill(self, told: dict[str, Any]) -> None:
-        """What new features lack of a person's past; or that everybody's was told."""
+        """What new features lack of the past: see `filling`; a person's is handed on with them."""
         if self._state.seen.is_repeat("backfill", told):
             return
-        if not told["row"]:
-            self._tables.filled(Described.read(told["layout"]).cells, told["since_ms"])
+        if told["kind"] or not told["row"]:
+            filling.take(self._tables, self._state.notes, told)
             return
         slot = self._people.find(told["profile_id"].encode())
         if slot is None:            # forgotten since
@@ -271,8 +270,9 @@ class Walk:
         if self._people.views.i64[slot, FLAGS] & MOVED:
             person = self._people.tail(slot)[handing.MOVED_TO]
             self._out.emit(pipeline.ADMITTED, person, {
-                **{name: told[name] for name in ("tenant", "layout", "row", "since_ms")},
-                "profile_id": person}, schema="backfill")
+                **{name: told[name] for name in ("tenant", "layout", "row", "since_ms", "kind",
+                                                 "name", "begins")}, "profile_id": person},
+                schema="backfill")
             return
         self._tables.hear_layout(told["layout"])
         self._groups.know(told["tenant"])
@@ -345,13 +345,13 @@ class Walk:
                                  triggers.on_item(playbooks, kept, change, appended_ms))
                     self._tables.woken(slot, record.offset)
 
-    def _look_at_missed(self, person: str, tenant: str, row: bytes, appended_ms: int) -> None:
-        """Let the person look at what changed while the visitor's row was on its way."""
+    def _look_at_missed(self, person: str, tenant: str, since_ms: int | None,
+                        appended_ms: int) -> None:
+        """Let the person look at what changed while what came of the visitor was on its way."""
         slot = self._people.slot(person.encode())
         kept, playbooks = self._people.tail(slot).get("w", {}), self._playbooks_in(tenant)
-        at_ms = handing.looked_at_ms(self._people, row)
         self._voice.decide_all(slot, tenant, person, [
-            moment for change in item_changes.since(self._state.notes, tenant, at_ms)
+            moment for change in item_changes.since(self._state.notes, tenant, since_ms)
             for moment in triggers.on_item(playbooks, kept, change, appended_ms)])
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from streams import settings as configuration
-from streams.adapters.backfilling import entries_of, fill, layouts_of, not_filled
+from streams.adapters.backfilling import Layouts, fill, layouts_of, not_filled
 from streams.choose.backfill import cells_of
 from streams.choose.definitions import compiled
+from streams.choose.program import Program
 from streams.kernel.moments import show_moment
 
 
@@ -23,24 +24,22 @@ def backfill(check: bool, as_json: bool) -> None:
     """Fill features that were declared later from events.admitted, beside the running workers.
 
     A feature that is new counts what happens from its first start on. This reads the log from its
-    beginning to there, and sends each person's part to their owner, who adds it to the row: then it
-    is as if the feature had always been declared. Stopped and begun again, it goes on. Rows of
-    segments, of everybody and of things are not filled: it says which of their features lack what.
+    beginning to there, and sends the part of each person, of everybody and of each thing to the
+    owner of the row, who adds it: then it is as if the feature had always been declared. Stopped
+    and begun again, it goes on. Rows of segments are not filled, as the log does not say who was in
+    them; nor are things of a new entity of which there are more than it keeps. Their features go on
+    saying since when they count, and this says which they are.
     """
     settings = configuration.load()
     program = compiled(settings.definitions)
-    entries = entries_of(settings)
-    layouts, left = layouts_of(settings, program, entries), not_filled(settings, program, entries)
-    lacking = {
-        name: ends for name, cells in cells_of(program).items()
-        if (ends := {part: max(layout.starts[cell] for cell in cells & layout.starts.keys())
-                     for part, layout in layouts.items() if cells & layout.starts.keys()})}
+    layouts = layouts_of(settings, program)
+    left, lacking = not_filled(program, layouts), _lacking(program, layouts)
     if check or not lacking:
         if as_json:
             click.echo(json.dumps({"lacking": lacking, "not_filled": left}))
         elif not lacking:
-            click.echo("every feature of people has counted from the beginning; there is nothing "
-                       "to fill")
+            click.echo("every feature of people, of everybody and of things that can be filled has "
+                       "counted from the beginning; there is nothing to fill")
         else:
             _show(lacking)
         if not as_json:
@@ -50,22 +49,37 @@ def backfill(check: bool, as_json: bool) -> None:
     found = fill(settings, program, layouts, lambda said: quiet.print(said, highlight=False))
     if as_json:
         click.echo(json.dumps({"features": found.features, "events": found.events,
-                               "rows": found.rows, "since_ms": found.since_ms,
-                               "not_filled": left}))
+                               "rows": found.rows, "other_rows": found.other_rows,
+                               "since_ms": found.since_ms, "not_filled": left}))
         return
     click.echo(f"{', '.join(found.features)}: {found.events:,} events of the past, "
-               f"{found.rows:,} people; their owners add it within seconds")
+               f"{found.rows:,} people, {found.other_rows:,} rows of everybody and of things; "
+               "their owners add it within seconds")
     if found.since_ms:
         click.echo(f"the log begins at {show_moment(found.since_ms)}: what was before is lacking, "
                    "and `since_ms` says so")
     _say_left(left)
 
 
+def _lacking(program: Program, layouts: Layouts) -> dict[str, dict[int, int]]:
+    """{feature: {partition: the offset before which it lacks something}}."""
+    found: dict[str, dict[int, int]] = {}
+    for kind, features in cells_of(program).items():
+        for partition, kinds in layouts.items():
+            starts = kinds[kind].starts if kind in kinds else {}
+            for name, cells in features.items():
+                if cells & starts.keys() and not name.startswith("_"):
+                    ends = found.setdefault(name, {})
+                    ends[partition] = max(ends.get(partition, 0), *(
+                        starts[cell] for cell in cells & starts.keys()))
+    return found
+
+
 def _say_left(left: Mapping[str, Sequence[str]]) -> None:
     """What stays lacking, by name."""
-    for kind, features in left.items():
-        whose = "everybody and segments" if kind == "groups" else f"entity {kind}"
-        click.echo(f"not filled, of {whose}: {', '.join(features)}. They count what happened since "
+    for whose, features in left.items():
+        whom = whose if whose in ("everybody", "segments") else f"entity {whose}"
+        click.echo(f"not filled, of {whom}: {', '.join(features)}. They count what happened since "
                    "they began, and say since when (`since_ms`)")
 
 

@@ -83,9 +83,10 @@ def show_features(features: Part, console: Console) -> None:
 
 def show_things(things: Part, console: Console) -> None:
     """Features of items and other things: {entity: {name: {...}}}."""
-    table(console, "Of things", ("thing", "people", "feature", "value", "age"), [
+    table(console, "Of things", ("thing", "people", "feature", "value", "age", "counts since"), [
         (f"{entity} {name}", f"{told['people']:,}", feature,
-         "" if f["value"] is None else f"{f['value']:g}", age(f["age_ms"]))
+         "" if f["value"] is None else f"{f['value']:g}", age(f["age_ms"]),
+         show_moment(f["since_ms"]) if f.get("since_ms") else "")
         for entity, named in things.items() for name, told in named.items()
         for feature, f in told.items() if isinstance(f, dict)])
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import orjson
 import pytest
 import sim_changing
 from broker_model import Broker, drive
@@ -14,12 +13,9 @@ from test_choose_crash import START, event, watermark
 
 from schemas import contract
 from streams import pipeline
-from streams.choose.backfill import OF_PEOPLE, Gap, Past, gaps_of, not_filled, written
-from streams.choose.definitions import load
-from streams.choose.entities.spec import EntitySpec
+from streams.choose.backfill import OF_PEOPLE, Gap, Past, gaps_of, written
 from streams.choose.features.layout import FIRST, LAST, Layout
 from streams.choose.features.migrating import Written
-from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import Program
 from streams.choose.tables import Tables, tables_of
 from streams.engine import checkpoints
@@ -78,19 +74,22 @@ def settle(broker: Broker, programs: list[Program]) -> list[Lane]:
     return lanes
 
 
-def layout_of(broker: Broker, partition: int) -> Written:
+def layouts_of(broker: Broker, partition: int, program: Program) -> dict[str, Written]:
     lineage = checkpoints.newest([broker.offsets[pipeline.ADMITTED, partition][1]])
-    found = written(lineage, broker.logs["choose-changelog", partition])
-    assert found is not None
-    return found
+    return written(program, lineage, broker.logs["choose-changelog", partition])
 
 
-def fill(broker: Broker, *, only: int = 10**9) -> int:
+def layout_of(broker: Broker, partition: int) -> Written:
+    return layouts_of(broker, partition, NEW)[""]
+
+
+def fill(broker: Broker, program: Program | None = None, *, only: int = 10**9) -> int:
     """What the command does; stopped after `only` records. Returns how many there were."""
-    layouts = {part: layout_of(broker, part) for part in range(broker.partitions)}
-    count = 0
-    for gap in gaps_of(layouts):
-        past = Past(NEW, gap, partitions=broker.partitions)
+    program = program or NEW
+    layouts = {part: layouts_of(broker, part, program) for part in range(broker.partitions)}
+    count, gaps = 0, gaps_of(layouts)
+    for gap in gaps:
+        past = Past(program, gap, partitions=broker.partitions, gaps=gaps)
         for part in range(broker.partitions):
             past.take(broker.records(pipeline.ADMITTED, part))
         for part in range(broker.partitions):
@@ -183,9 +182,11 @@ def test_an_owner_that_is_killed_over_it_ends_in_the_same_rows(seed: int) -> Non
 
 
 def test_cells_that_began_together_are_filled_together_and_others_apart() -> None:
-    layouts = {0: Written(2, "", {}, {"a": 5, "b": 5, "c": 9}), 1: Written(2, "", {}, {"c": 7})}
-    assert gaps_of(layouts) == [Gap(frozenset("ab"), {0: 5}), Gap(frozenset("c"), {0: 9, 1: 7})]
-    assert gaps_of({0: Written(1, "", {})}) == []
+    layouts = {0: {"": Written(2, "", {}, {"a": 5, "b": 5, "c": 9}),
+                   "item": Written(1, "", {}, {"a": 5})}, 1: {"": Written(2, "", {}, {"c": 7})}}
+    assert gaps_of(layouts) == [Gap({"": frozenset("ab"), "item": frozenset("a")}, {0: 5}),
+                                Gap({"": frozenset("c")}, {0: 9, 1: 7})]
+    assert gaps_of({0: {"": Written(1, "", {})}}) == []
 
 
 def test_a_log_that_lost_its_beginning_fills_what_it_can_and_says_since_when() -> None:
@@ -204,30 +205,4 @@ def test_what_is_of_another_kind_in_the_changelog_is_no_layout() -> None:
     changelog: Any = [(key, value) for key, value in broker.logs["choose-changelog", 0]
                       if OF_PEOPLE not in key]
     lineage = checkpoints.newest([broker.offsets[pipeline.ADMITTED, 0][1]])
-    assert written(lineage, changelog) is None
-
-
-def test_features_of_groups_and_things_are_named_as_not_filled() -> None:
-    """An item's are new with the item: the log is older than its rows, and they say so."""
-    item = EntitySpec("item", 100, 100, (FeatureSpec("item_ever", "purchase", "lifetime"),))
-    later = Program(NEW.people.specs, load().segments, entities=(item,))
-    broker, told = Broker(partitions=1), story(1)
-    append(broker, told[:90])
-    settle(broker, [OLD])
-    assert named(broker, OLD) == {}
-    append(broker, told[90:])
-    settle(broker, [later])
-    found = named(broker, later)
-    assert found["item"] == {"item_ever"}
-    new = {spec.name for spec in NEW.people.specs} - {spec.name for spec in OLD.people.specs}
-    assert found["groups"] and found["groups"] <= new
-    shares = [contract(pipeline.SEGMENT_ROLLS).decode(value or b"")
-              for _, value in broker.logs[pipeline.SEGMENT_ROLLS, 0]]
-    said = [orjson.loads(share["values_json"]) for share in shares if share["entity"] == "item"]
-    assert said and all("since_ms" in values["item_ever"] for values in said)
-    assert settle(broker, [later]) and named(broker, later) == found, "its next owner knows too"
-
-
-def named(broker: Broker, program: Program) -> dict[str, set[str]]:
-    lineage = checkpoints.newest([broker.offsets[pipeline.ADMITTED, 0][1]])
-    return not_filled(program, lineage, broker.logs["choose-changelog", 0])
+    assert "" not in written(NEW, lineage, changelog)

@@ -16,12 +16,15 @@ import numpy as np
 
 from streams.choose.entities.loops import heats
 from streams.choose.entities.spec import EntitySpec
-from streams.choose.features.layout import NEWEST
+from streams.choose.features.layout import MASK, NEWEST
 from streams.choose.features.migrating import Layouts
 from streams.engine.hashing import hash_of
 from streams.engine.rows import Rows
 
 ENTITY_PREFIX = b"\x02"
+# In place of segments, which things are not members of: behind which offset the row began. 0: an
+# earlier build made it.
+BORN: Final = MASK
 BLOCK_BITS: Final = 10
 GOLDEN, _WORD = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
@@ -59,6 +62,10 @@ class EntityRows:
         self.of_tenant.setdefault(tenant, set()).add(slot)
         return slot
 
+    def begin(self, tenant: str, name: str) -> int:
+        """`add` of a thing by its name alone."""
+        return self.add(pair_of(hash_of(tenant), hash_of(name)), tenant, name)
+
     def thin(self) -> list[str]:
         """Let the coldest things go where there are too many; returns the tenants whose."""
         thinned = []
@@ -84,10 +91,10 @@ class EntityRows:
             (-hot, self.rows.key(slot), slot)
             for hot, slot in zip(heat.tolist(), slots.tolist(), strict=True))]
 
-    def settle(self, newest_ms: Mapping[int, int]) -> None:
-        """All rows are back."""
+    def settle(self, newest_ms: Mapping[int, int], start: int) -> None:
+        """All rows are back; see `Layouts.settle`."""
         self.rows.forget_dirty()
-        self.layouts.settle(newest_ms, begins=True)
+        self.layouts.settle(newest_ms, start, begins=True)
         self.slots.clear()
         self.of_tenant.clear()
         for slot in self.rows.index:
@@ -139,6 +146,9 @@ class Entities:
         return [key for each in self.of.values()
                 for key in (*each.layouts.take_due(), *each.rows.take_dirty())]
 
-    def settle(self, newest_ms: Mapping[int, int]) -> None:
+    def settle(self, newest_ms: Mapping[int, int], start: int) -> None:
         for each in self.of.values():
-            each.settle(newest_ms)
+            each.settle(newest_ms, start)
+
+    def rows(self) -> list[Rows]:
+        return [each.rows for each in self.of.values()]

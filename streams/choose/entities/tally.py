@@ -15,7 +15,7 @@ import orjson
 
 from streams.choose import kernel, shares
 from streams.choose.entities.loops import tally, types_of_events
-from streams.choose.entities.rows import BLOCK_BITS, GOLDEN, Entities, EntityRows
+from streams.choose.entities.rows import BLOCK_BITS, BORN, GOLDEN, Entities, EntityRows
 from streams.choose.entities.spec import CATEGORY, ITEM
 from streams.choose.features.layout import SCALE
 from streams.choose.features.names import NAME_WORDS
@@ -65,9 +65,10 @@ class Tally:
         for block in np.unique(blocks).tolist():
             if block > self._notes.get("block", -1):
                 self._notes["block"] = block
+                first = int(self._batch.offsets[counted[blocks == block][0]])
                 for each in self._rows:
                     for tenant in each.thin():
-                        shares.let_go(self._notes, tenant, each.spec.name)
+                        shares.thinned(self._notes, tenant, each.spec.name, first)
             for each in self._rows:
                 _count(each, self._columns, self._batch, counted[blocks == block])
 
@@ -179,11 +180,18 @@ def _slots(rows: EntityRows, columns: Columns, batch: kernel.Batch, named: Named
     different, firsts, inverse = np.unique(pairs, return_index=True, return_inverse=True)
     found = np.array([rows.slots.get(pair, -1) for pair in different.tolist()], np.int64)
     column = {ITEM: "item_id", CATEGORY: "category"}.get(rows.spec.name, "")
-    for place in np.nonzero(found < 0)[0].tolist():
+    new = np.nonzero(found < 0)[0]
+    if not len(new):
+        return found[inverse]
+    # Items of lines stand behind the others: not the first that names a thing is its first event.
+    born = np.full(len(different), len(batch.offsets), np.int64)
+    np.minimum.at(born, inverse, named.events)
+    for place in new.tolist():
         k = int(firsts[place])
         n = int(named.events[k])
         name = named.texts[k] if k in named.texts else _text(batch, n, columns[column])
         found[place] = rows.add(int(different[place]), _text(batch, n, columns["tenant"]), name)
+        rows.rows.views.i64[found[place], BORN] = batch.offsets[born[place]] + 1
     return found[inverse]
 
 

@@ -45,6 +45,8 @@ class Telling:
     def gather(self, entities: Entities) -> None:
         """Things whose rows changed since the last checkpoint are due."""
         for each in entities.of.values():
+            if each.layouts.due:        # since when they count is another
+                self._due.update(each.rows)
             self._due.update(each.rows.key(slot)
                              for slot in np.nonzero(each.rows.views.dirty)[0].tolist())
 

@@ -140,31 +140,41 @@ class Written:
     `since`, of cells that have not counted from the beginning: per tenant (by its hash) the event
     time after which they count everything. A tenant that was not heard of by then has none.
     `starts`, of the same cells: the offset from which on they have counted; see `choose.backfill`.
+    `apart`, of rows that filling leaves out (those of segments): their `since`.
     """
 
     number: int
     description: str
     since: Since
     starts: Mapping[str, int] = field(default_factory=dict)
+    apart: Since = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        since = {signature: {str(tenant): ms for tenant, ms in by.items()}
-                 for signature, by in self.since.items()}
+        since, apart = ({signature: {str(tenant): ms for tenant, ms in by.items()}
+                         for signature, by in kept.items()} for kept in (self.since, self.apart))
         return orjson.dumps({"number": self.number, "layout": self.description, "since": since,
-                             "starts": dict(self.starts)})
+                             "starts": dict(self.starts), "apart": apart})
 
     @classmethod
     def decode(cls, stored: bytes) -> Written:
         fields = orjson.loads(stored)
-        return cls(fields["number"], fields["layout"],
-                   {signature: {int(tenant): ms for tenant, ms in by.items()}
-                    for signature, by in fields["since"].items()}, fields.get("starts", {}))
+        # Before anything was left out, all rows of a kind had begun together.
+        since, apart = ({signature: {int(tenant): ms for tenant, ms in by.items()}
+                         for signature, by in fields[name].items()}
+                        for name in ("since", "apart" if "apart" in fields else "since"))
+        return cls(fields["number"], fields["layout"], since, fields.get("starts", {}), apart)
 
-    def filled(self, cells: Collection[str], since_ms: int) -> Written:
-        """These cells count everything after `since_ms` now; 0: from the beginning."""
-        since = {signature: {tenant: min(ms, since_ms) for tenant, ms in by.items()}
-                 if signature in cells else by for signature, by in self.since.items()
-                 if since_ms or signature not in cells}
+    def filled(self, cells: Collection[str], since_ms: int,
+               but: Collection[int] = ()) -> Written:
+        """These cells count everything after `since_ms` now; 0: from the beginning. Of the tenants
+        `but` they count what they did."""
+        since: Since = {}
+        for signature, by in self.since.items():
+            if signature in cells:
+                by = {tenant: ms if tenant in but else min(ms, since_ms)
+                      for tenant, ms in by.items() if since_ms or tenant in but}
+            if by:
+                since[signature] = by
         return replace(self, since=since, starts={
             signature: at for signature, at in self.starts.items() if signature not in cells})
 
@@ -177,7 +187,7 @@ class Layouts:
         self._known: dict[int, Written] = {}
         self._plans: dict[int, Plan] = {}
         self._now = Written(1, own.description, {})
-        self._covers: dict[int, dict[int, int]] = {}
+        self._covers: dict[tuple[int, bool], dict[int, int]] = {}
         self.due = True             # the changelog does not have this build's own layout yet
 
     def learn(self, key: bytes, value: bytes) -> None:
@@ -214,8 +224,9 @@ class Layouts:
         last = max(self._known.values(), key=lambda each: each.number, default=None)
         if last is None:
             if begins and newest_ms:
-                self._now = replace(self._now, since={
-                    signature: dict(newest_ms) for signature in self._own.cells})
+                self._now = replace(
+                    self._now, since={cell: dict(newest_ms) for cell in self._own.cells},
+                    starts=dict.fromkeys(self._own.cells, start) if start else {})
                 self._covers.clear()
             return
         self.due = last.description != self._own.description
@@ -223,13 +234,15 @@ class Layouts:
             cells = Described.read(last.description).cells
             kept = {signature for signature, cell in self._own.cells.items()
                     if cells.get(signature, (0, 0))[1] == cell.size}
-            since = {signature: last.since.get(signature, {}) if signature in kept
-                     else dict(newest_ms) for signature in self._own.cells}
+            since, apart = ({signature: before.get(signature, {}) if signature in kept
+                             else dict(newest_ms) for signature in self._own.cells}
+                            for before in (last.since, last.apart))
             starts = {signature: last.starts.get(signature, 0) if signature in kept else start
                       for signature in self._own.cells}
             last = Written(last.number + 1, self._own.description,
                            {signature: by for signature, by in since.items() if by},
-                           {signature: at for signature, at in starts.items() if at})
+                           {signature: at for signature, at in starts.items() if at},
+                           {signature: by for signature, by in apart.items() if by})
         self._now = last
         self._covers.clear()
 
@@ -241,31 +254,38 @@ class Layouts:
         self._known[self._own.id] = self._now
         return [self._prefix + _ID.pack(self._own.id)]
 
-    def filled(self, cells: Collection[str], since_ms: int) -> None:
+    def filled(self, cells: Collection[str], since_ms: int, but: Collection[int] = ()) -> None:
         """See `Written.filled`; it goes to the changelog with the next checkpoint."""
-        self._now, self.due = self._now.filled(cells, since_ms), True
+        self._now, self.due = self._now.filled(cells, since_ms, but), True
         self._covers.clear()
+
+    def start_of(self, cells: Collection[str]) -> int:
+        """The offset from which on all of these cells have counted; 0: they always did, or it is
+        not known."""
+        return max((self._now.starts.get(cell, 0) for cell in cells), default=0)
 
     def encode(self, key: bytes) -> bytes | None:
         known = self._known.get(_ID.unpack(key[len(self._prefix):])[0])
         return None if known is None else known.encode()
 
-    def covers(self, tenant: int) -> Mapping[int, int]:
+    def covers(self, tenant: int, *, apart: bool = False) -> Mapping[int, int]:
         """{feature's place: event time after which it counts everything} of those that have not
-        counted from the beginning. Of a ratio: its parts."""
-        found = self._covers.get(tenant)
+        counted from the beginning. Of a ratio: its parts. `apart`: of rows that filling leaves
+        out."""
+        found = self._covers.get((tenant, apart))
         if found is None:
-            found = self._covers[tenant] = self._covering(tenant) if self._now.since else {}
+            since = self._now.apart if apart else self._now.since
+            found = self._covers[tenant, apart] = self._covering(tenant, since) if since else {}
         return found
 
-    def _covering(self, tenant: int) -> dict[int, int]:
+    def _covering(self, tenant: int, lacking: Since) -> dict[int, int]:
         at_of = {cell.at: signature for signature, cell in self._own.cells.items()}
         found = {}
         for f, reads in enumerate(self._own.reads.tolist()):
             if reads[R_HOW] == READ_RATIO:
                 continue
             cells = {at_of[reads[column]] for column in (R_A, R_B, R_C, R_TIMES)}
-            since = max(self._now.since.get(cell, {}).get(tenant, 0) for cell in cells)
+            since = max(lacking.get(cell, {}).get(tenant, 0) for cell in cells)
             if since:
                 found[f] = since
         return found
