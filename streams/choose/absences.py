@@ -148,8 +148,8 @@ class Absences:
         self._names: dict[int, str] = {}
         self._scratch = np.zeros(1 << 12, np.uint8)
         self.arrays = Nodes(np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.int64),
-                            np.zeros((0, _WORDS), np.int64), np.zeros(0, np.uint8),
-                            np.array([-1, 0, 0], np.int64))
+                            np.zeros(0, np.int64), np.zeros((0, _WORDS), np.int64),
+                            np.zeros(0, np.uint8), np.array([-1, 0, 0], np.int64))
         self.reserve(0, 0)
         rows.beside = self
 
@@ -159,7 +159,8 @@ class Absences:
         if more > 0:
             w = w._replace(heads=np.append(w.heads, np.full(more, -1, np.int32)),
                            aside=np.append(w.aside, np.zeros(more, np.uint8)),
-                           woken=np.append(w.woken, np.zeros(more, np.int64)))
+                           woken=np.append(w.woken, np.zeros(more, np.int64)),
+                           noted=np.append(w.noted, np.zeros(more, np.int64)))
         if w.meta[absent.LEFT] < nodes:
             w = _with_more_nodes(w, nodes)
         if w.meta[absent.USED] + text_bytes > len(w.texts):
@@ -243,7 +244,7 @@ class Absences:
         packed, kept = tail.pop(TAIL, ""), tail.get("w")
         if packed:
             self._take(slot, binascii.a2b_base64(packed))
-        w.aside[slot] = 0
+        w.aside[slot] = w.noted[slot] = 0
         if kept:
             self.freeze(slot, kept)
 
@@ -261,7 +262,7 @@ class Absences:
         w = self.reserve(0, 0)
         for slot in slots[w.heads[slots] >= 0].tolist():
             absent.forget(w, slot)
-        w.aside[slots] = w.woken[slots] = 0
+        w.aside[slots] = w.woken[slots] = w.noted[slots] = 0
 
     def mark(self, slot: int, kept: Mapping[str, Any]) -> None:
         """Tell compiled code what of the row's triggers is in its tail."""

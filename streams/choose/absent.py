@@ -22,6 +22,7 @@ import numpy.typing as npt
 from streams.choose.watches import ANCHORS_MAX, LATE_MS
 from streams.engine.compiling import compiled
 from streams.engine.hashing import hash64
+from streams.kernel.moments import DAY_MS
 
 NODES_MAX = ANCHORS_MAX
 TEXT_MAX = 0xFFFF           # bytes of an id
@@ -49,11 +50,13 @@ Numbers = npt.NDArray[np.int64]
 
 
 class Nodes(NamedTuple):
-    """`aside`: see above; `woken`: as of which input offset a row was last woken, plus one."""
+    """`aside`: see above; `woken`: as of which input offset a row was last woken, plus one;
+    `noted`: what was lost last, and on which day: a flood of the like is not told again."""
 
     heads: npt.NDArray[np.int32]
     aside: npt.NDArray[np.uint8]
     woken: Numbers
+    noted: Numbers
     nodes: Numbers
     texts: npt.NDArray[np.uint8]
     meta: Numbers
@@ -239,8 +242,9 @@ def _goes_on(nodes, node, after):
 @compiled
 def take(w, waits, b, n, slot, tenant, event_type, event_ms):
     """Take an event into the absences of its person; returns their next deadline, NOBODY when none
-    is waited for, or HELD, with nothing done: `watches` must take it."""
+    is waited for, or HELD, with nothing done: `watches` must take it, or tell its loss."""
     table, columns, matches, text = waits.table, waits.columns, 0, 0
+    lost = np.int64(0)
     id_size, item_size = b.sizes[n, columns[E_ID]], b.sizes[n, columns[E_ITEM]]
     for k in range(len(table)):
         if table[k, W_TENANT] == tenant and table[k, W_TYPE] == event_type:
@@ -252,8 +256,14 @@ def take(w, waits, b, n, slot, tenant, event_type, event_ms):
             if max(id_size, item_size, per_size) > TEXT_MAX:
                 return np.int64(HELD)
             matches, text = matches + 1, text + id_size + item_size + per_size
+            if table[k, W_ANCHORS] and ((per >= 0 and per_size == 0) or event_ms <= _cut_of(
+                    w, slot, table[k, W_PLAYBOOK])):
+                lost ^= table[k, W_PLAYBOOK] + event_ms // DAY_MS
     if matches == 0:
         return np.int64(NOBODY)
+    if lost and w.noted[slot] != lost:
+        w.noted[slot] = lost
+        return np.int64(HELD)
     if (w.aside[slot] & ABSENCES or count_of(w, slot) + matches > NODES_MAX
             or w.meta[LEFT] < 2 * matches or w.meta[USED] + text > len(w.texts)):
         return np.int64(HELD)
@@ -385,16 +395,3 @@ def settle(w, slot, now_ms, in_force, ripe, count):
             _forget_old(w, slot, playbook, now_ms)
         else:
             _drop_retired(w, slot, playbook, now_ms)
-
-
-@compiled
-def give_back(w, ripe, count):
-    """Free the nodes of chains that were ripe."""
-    for k in range(count):
-        node = ripe[k, R_CHAIN]
-        while node >= 0:
-            after = w.nodes[node, NEXT]
-            w.nodes[node, NEXT] = w.meta[FREE]
-            w.meta[FREE] = node
-            w.meta[LEFT] += 1
-            node = after

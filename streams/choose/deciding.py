@@ -62,15 +62,35 @@ class Voice:
     def tell_lost(self, slot: int, tenant: str, at_ms: int, lost: dict[str, int]) -> None:
         """Say what the person's triggers forgot because there was too much of it: once a day."""
         for name, count in lost.items():
-            told = self._people.tail(slot).setdefault(handing.LOSS_TOLD, {})
-            day = at_ms // DAY_MS
-            if told.get(name, -1) < day:
-                told[name] = day
+            if self._is_first(slot, name, at_ms):
                 profile_id = self._people.key(slot).decode()
                 self._out.refuse(
                     "skipped", "kept_too_much", subject=name, tenant=tenant, playbook=name,
                     profile_id=profile_id, event_ms=at_ms, detail=f"{count} at least; a narrower "
                     "`on`, a shorter `within` or another `per` leaves less to be kept")
+
+    def tell_nameless(self, slot: int, playbooks: Sequence[Playbook], event: dict[str, Any],
+                      items: tuple[str, ...]) -> None:
+        """Say of which playbooks nothing begins with the event as it names no object: once a
+        day of the person, so that a producer who never does makes no flood."""
+        for playbook in triggers.nameless(playbooks, event, items):
+            if self._is_first(slot, f"{playbook.name}:no_object", event["event_ms"]):
+                self._out.refuse("skipped", "no_object", subject=playbook.name,
+                                 tenant=event["tenant"], field=playbook.trigger.per,
+                                 detail=f"the playbook's trigger {playbook.trigger.kind} is kept "
+                                 f"per {playbook.trigger.per}, and {event['event_type']} names "
+                                 "none; send the field, or leave out `per`",
+                                 source=event["source"], event_id=event["event_id"],
+                                 profile_id=event["profile_id"], playbook=playbook.name,
+                                 event_ms=event["event_ms"])
+
+    def _is_first(self, slot: int, what: str, at_ms: int) -> bool:
+        """Is `what` not told yet of the person and the day, or a later one? Now it is."""
+        told, day = self._people.tail(slot).setdefault(handing.LOSS_TOLD, {}), at_ms // DAY_MS
+        is_first = bool(told.get(what, -1) < day)
+        if is_first:
+            told[what] = day
+        return is_first
 
     def tell_late(self, event: dict[str, Any], bits: int) -> None:
         """Say which windows an event came too late for; whatever else is made of it has it."""

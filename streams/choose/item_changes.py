@@ -24,6 +24,8 @@ PASSED_MAX: Final = 1_000               # remembered for people whose rows were 
 DAYS_MAX: Final = 32                    # of which it is known that they were told
 _FIELDS: Final = ("price_before_micros", "price_micros", "currency", "was_in_stock", "in_stock")
 
+_AS_OF: Final = 1                       # place of a change's time in it
+
 Waiting = dict[str, list[list[Any]]]    # item -> [[as_of_ms, *_FIELDS], ...]
 
 
@@ -96,13 +98,16 @@ def take_passed(notes: dict[str, Any], tenant: str, now_ms: int) -> list[ItemCha
     found.sort(key=_place)
     if found:
         passed = notes.setdefault("changes_passed", {})
-        passed[tenant] = [*passed.get(tenant, ()), *map(astuple, found)][-PASSED_MAX:]
+        recent = [told for told in [*passed.get(tenant, ()), *map(astuple, found)]
+                  if told[_AS_OF] > now_ms - DAY_MS]
+        passed[tenant] = sorted(recent, key=lambda told: told[_AS_OF])[-PASSED_MAX:]
     return found
 
 
 def since(notes: Mapping[str, Any], tenant: str, looked_at_ms: int | None) -> list[ItemChange]:
-    """The changes that have passed while a row was on its way: of the newest PASSED_MAX those after
-    `looked_at_ms`, up to which they were looked at where it came from; None: nothing was said."""
+    """The changes that have passed while something was on its way: of the last PASSED_MAX of a day
+    those after `looked_at_ms`, up to which they were looked at where it came from; None: nothing
+    was said."""
     if looked_at_ms is None:
         return []
     found = [ItemChange(*told) for told in notes.get("changes_passed", {}).get(tenant, ())]

@@ -98,6 +98,19 @@ def _wake(heap, count, owner, limit_ms, w, v, hashes, person, segments, in_force
     return count, asked, found
 
 
+@compiled
+def give_back(w, ripe, count):
+    """Free the nodes of chains that were ripe."""
+    for k in range(count):
+        node = ripe[k, absent.R_CHAIN]
+        while node >= 0:
+            after = w.nodes[node, absent.NEXT]
+            w.nodes[node, absent.NEXT] = w.meta[absent.FREE]
+            w.meta[absent.FREE] = node
+            w.meta[absent.LEFT] += 1
+            node = after
+
+
 def woken(program: Program, tables: Tables, tenant: str, in_force: npt.NDArray[np.int64], *,
           limit_ms: int, unseen_below: int, stamp: int) -> Iterator[Woken]:
     """Everybody of the tenant for whom there is something to do by `limit_ms`, one at a time, by
@@ -125,7 +138,7 @@ def woken(program: Program, tables: Tables, tenant: str, in_force: npt.NDArray[n
             everybody += [Woken(moment, slot, [], True)
                           for moment, slot in asking[:asked].tolist()]
             everybody += _ripe_of(tables, ripe[:found].tolist())
-            absent.give_back(tables.absences.arrays, ripe, found)
+            give_back(tables.absences.arrays, ripe, found)
             if everybody:       # and whoever else is up at the last of these moments
                 upto_ms = max(each.moment_ms for each in everybody)
         for _, same in groupby(sorted(everybody, key=lambda each: each.moment_ms),

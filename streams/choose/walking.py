@@ -160,10 +160,11 @@ class Walk:
             self._voice.tell_unreadable(playbooks, event)
             if held:
                 self._tables.absences.thaw(slot, kept, self._waiting(event["tenant"]))
+            asked = playbooks if held else absences.without(playbooks)
+            self._voice.tell_nameless(slot, asked, event, items)
             person = self._voice.person(slot, at_ms, self._state.watermarks.of(event["tenant"]))
             then = self._voice.person(slot, event["event_ms"])
-            moments = triggers.on_event(playbooks if held else absences.without(playbooks), kept,
-                                        event, items, person, then)
+            moments = triggers.on_event(asked, kept, event, items, person, then)
             moments += triggers.on_segments(playbooks, moved, at_ms, event["appended_ms"], event,
                                             items)
             self._voice.tell_lost(slot, event["tenant"], event["event_ms"], take_lost(kept))
@@ -233,8 +234,7 @@ class Walk:
             return
         mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
         self._tables.care(visitor.encode(), self._cared(slot), set())
-        if mask:
-            self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
+        self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
         row = handing.take_away(self._people, slot, person, tenant,
                                 self._state.watermarks.of(tenant))
         if is_known:

@@ -49,6 +49,7 @@ def anchor(kept: dict[str, Any], *, object_id: str, event_ms: int, within_ms: in
     """Take an anchoring event into `kept`; returns the deadline that it sets."""
     deadline_ms = event_ms + within_ms
     if event_ms <= kept.get("c", -1):        # what cancels it may have been dropped
+        note(kept)
         return deadline_ms
     objects: dict[str, list[Anchor]] = kept.setdefault("a", {})
     anchors = objects.setdefault(object_id, [])

@@ -70,6 +70,8 @@ REASONS: Final[dict[str, str]] = {
     "kept_too_much": "there was more of one person than a trigger keeps: it forgot what might have "
                      "made a moment; told once a day of a person and playbook",
     "no_date": "the event says the property that a playbook waits for, and it is no date",
+    "no_object": "the event names no object, and a playbook's trigger is kept per object: nothing "
+                 "begins with it; told once a day of a person and playbook",
     "no_purpose": "the playbook's purpose is not allowed for this person",
     "not_in_audience": "the person is not in the playbook's audience",
     "cooling_down": "the playbook spoke to this person too recently",

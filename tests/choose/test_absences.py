@@ -13,9 +13,10 @@ from trigger_world import START, event, law, playbook
 from streams.choose import absences, absent, kernel, waking, watches
 from streams.choose.absences import Absences, Wait
 from streams.choose.features.layout import TENANT
+from streams.choose.losing import take_lost
 from streams.choose.program import NO_NAMES, NOTHING_TOLD, Program
 from streams.choose.tables import Tables
-from streams.choose.triggers import Person, on_event, on_watermark
+from streams.choose.triggers import Person, nameless, on_event, on_watermark
 from streams.engine.hashing import signed_hash
 from streams.engine.rows import Rows
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
@@ -50,6 +51,7 @@ class Store:
             [COLUMNS[name] for name in ("event_id", "item_id", "lines_json")], COLUMNS)
         self.in_force = self.absences.in_force(p.name for p in PLAYBOOKS)
         self.held = 0
+        self.lost, self.nameless = set[tuple[str, int]](), set[tuple[str, int]]()
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -64,6 +66,9 @@ class Store:
             self.held += 1
             self.absences.thaw(self.slot, self.kept, [p.name for p in PLAYBOOKS])
             on_event(PLAYBOOKS, self.kept, fields, items, NOBODY)
+            self.lost.update((name, day_of(fields)) for name in take_lost(self.kept))
+            self.nameless.update((each.name, day_of(fields))
+                                 for each in nameless(PLAYBOOKS, fields, items))
             self.absences.freeze(self.slot, self.kept)
         elif due:
             assert due == self.absences.next_deadline_ms(self.slot)
@@ -77,7 +82,7 @@ class Store:
         ripe = np.zeros((absent.NODES_MAX, absent.RIPE_WORDS), np.int64)
         count = absent.settle(self.absences.arrays, self.slot, now_ms, self.in_force, ripe, 0)
         found = [self.absences.ripe(row) for row in ripe[:count].tolist()]
-        absent.give_back(self.absences.arrays, ripe, count)
+        waking.give_back(self.absences.arrays, ripe, count)
         return found
 
     def stored(self) -> Store:
@@ -115,6 +120,20 @@ def in_words(kept: dict[str, Any]) -> Any:
                    for part, told in own.items()} for name, own in kept.items()}
 
 
+def day_of(fields: dict[str, Any]) -> int:
+    return int(fields["event_ms"]) // DAY_MS
+
+
+def test_a_flood_of_events_without_their_object_is_told_once_a_day_and_stays_in_arrays() -> None:
+    store = Store()
+    for number in range(500):
+        at_ms = START + number * 2 * HOUR_MS
+        store.take(event(number, "cart_add", at_ms, item_id="i"), ("i",))
+        store.look(at_ms + 2 * W)
+    days = {(START + number * 2 * HOUR_MS) // DAY_MS for number in range(500)}
+    assert store.held == len(days) and store.nameless == {("cart", day) for day in days}
+
+
 def order(found: list[tuple[str, absences.Ripe]]) -> list[Any]:
     return sorted((name, r.deadline_ms, r.object_id, r.anchor_ms, r.event_id, r.items)
                   for name, r in found)
@@ -124,10 +143,12 @@ def order(found: list[tuple[str, absences.Ripe]]) -> list[Any]:
 @given(story=st.lists(st.one_of(told, told, told, looked, stored), max_size=60))
 def test_arrays_and_dicts_decide_and_keep_the_same(story: list[tuple[Any, ...]]) -> None:
     store, twin = Store(), dict[str, Any]()
+    told, lost = set[tuple[str, int]](), set[tuple[str, int]]()
     for number, (kind, ms, *rest) in enumerate(story):
         if kind == "look":
             assert order(store.look(START + ms)) == order(ripe_of(twin, START + ms))
         elif kind == "store":
+            told |= store.lost | store.nameless
             store = store.stored()
         else:
             cart, item, several = rest
@@ -135,8 +156,11 @@ def test_arrays_and_dicts_decide_and_keep_the_same(story: list[tuple[Any, ...]])
             fields = event(number, kind, START + ms, cart_id=cart, item_id=item,
                            lines_json='[["k",2,3],["l",1,1]]' if several else "")
             on_event(PLAYBOOKS, twin, fields, items, NOBODY)
+            lost.update((name, day_of(fields)) for name in take_lost(twin))
+            lost.update((each.name, day_of(fields)) for each in nameless(PLAYBOOKS, fields, items))
             store.take(fields, items)
     assert in_words(store.everything()) == in_words(twin)
+    assert told | store.lost | store.nameless == lost, "arrays tell each day of each loss, too"
 
 
 @pytest.mark.parametrize("first", [-1, 0, 1, 2])
@@ -153,9 +177,10 @@ def test_the_edges_of_what_is_too_late_are_the_same(first: int, second: int) -> 
         else:
             fields = event(number, kind, START + ms, cart_id="x", item_id="i")
             on_event(PLAYBOOKS, twin, fields, ("i",), NOBODY)
+            take_lost(twin)
             store.take(fields, ("i",))
         assert in_words(store.stored().everything()) == in_words(twin)
-    assert store.held == 0
+    assert (store.held > 0) == bool(store.lost)
 
 
 def test_what_fits_is_kept_in_arrays_and_what_does_not_comes_back_when_it_does() -> None:

@@ -163,14 +163,18 @@ def test_who_clicks_before_the_row_is_there_is_decided_about_as_if_it_were(
 
 
 @pytest.mark.parametrize("on_its_way", [False, True])
-def test_a_change_that_passes_while_the_row_is_on_its_way_is_looked_at(on_its_way: bool) -> None:
-    """A mark and the change come between the link and the row, or after both."""
+@pytest.mark.parametrize("what", ["row", "event"])
+def test_a_change_that_passes_while_something_is_on_its_way_is_looked_at(on_its_way: bool,
+                                                                         what: str) -> None:
+    """The change comes between the link and the row, or the event that is passed on; or after."""
     dropped = contract("item_change").encode({
         "tenant": "t", "item_id": "i1", "as_of_ms": START + HOUR_MS, "price_before_micros": 100,
         "price_micros": 50, "currency": "EUR", "was_in_stock": True, "in_stock": True,
         "appended_ms": START, "origin_partition": 0, "origin_offset": 4, "origin_sequence": 0})
     passing = [(b"t", dropped), (b"t", watermark(START + 2 * HOUR_MS))]
     broker, first = world(), [event(1, VISITOR, "product_view", START), link(2, START + MINUTE_MS)]
+    if what == "event":
+        first = [link(2, START), event(3, VISITOR, "product_view", START, item_id="i1")]
     playbook = replace(PLAYBOOKS[0], name="drop", audience=None, trigger=Trigger(
         "price_drop", without="purchase", within_ms=DAY_MS, events=("product_view",),
         at_least=0.1))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from streams.choose import watches
 from streams.choose.triggers import absence, date, edge, event, items, schedule, score, sequence
 from streams.choose.triggers.moment import Moment, Person
-from streams.playbooks.model import Playbook
+from streams.playbooks.model import Playbook, Trigger
 
 OnEvent = Callable[[Playbook, dict[str, Any], dict[str, Any], tuple[str, ...], Person],
                    list[Moment]]
@@ -80,6 +80,27 @@ def on_watermark(playbooks: Iterable[Playbook], kept: dict[str, Any], watermark_
                  and (due_ms := _due_ms(own)) is not None and due_ms <= watermark_ms]:
         del kept[name]
     return found
+
+
+def nameless(playbooks: Iterable[Playbook], event: dict[str, Any],
+             about: tuple[str, ...]) -> list[Playbook]:
+    """The playbooks for which the event would begin something, or go on with it, if it named the
+    object that they are kept `per`. What only ends or forbids may name none."""
+    return [playbook for playbook in playbooks
+            if (per := playbook.trigger.per) and not event[per]
+            and _LACKS.get(playbook.trigger.kind, _never)(playbook.trigger, event, about)]
+
+
+def _begins(trigger: Trigger, event: dict[str, Any], about: tuple[str, ...]) -> bool:
+    return event["event_type"] == trigger.event
+
+
+def _never(trigger: Trigger, event: dict[str, Any], about: tuple[str, ...]) -> bool:
+    return False
+
+
+_LACKS: Final = {**dict.fromkeys(("absence", "recency", "date"), _begins),
+                 "sequence": sequence.lacks_object}
 
 
 def merge(kept: dict[str, Any], other: dict[str, Any]) -> None:

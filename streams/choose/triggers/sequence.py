@@ -75,9 +75,12 @@ def on_event(playbook: Playbook, own: dict[str, Any], event: dict[str, Any],
         note(own)
         return []
     heard = [event["event_ms"], event["event_id"], kind, list(items[:ITEMS_MAX])]
-    for object_id in objects_of(event, trigger.per, items):
+    objects = objects_of(event, trigger.per, items)
+    for object_id in objects:
         if object_id or not trigger.per or forbids:
             _remember(own, trigger, object_id, heard)
+    if trigger.per == "item_id" and not forbids and objects == ("",) and items:
+        note(own)           # it names more of them than are looked at
     _arm(own, trigger)
     return []
 
@@ -132,6 +135,13 @@ def merge(own: dict[str, Any], other: dict[str, Any]) -> None:
         own["due"] = min(due)
     else:
         clear(own)
+
+
+def lacks_object(trigger: Trigger, event: dict[str, Any], items: tuple[str, ...]) -> bool:
+    """Whether nothing comes of the event, whose field `per` is empty, as it has no lines either."""
+    plan, kind = plan_of(trigger), event["event_type"]
+    is_named = trigger.per == "item_id" and items
+    return kind in plan.wanted and kind not in plan.absent and not is_named
 
 
 def _times(own: dict[str, Any]) -> list[int]:
