@@ -15,7 +15,7 @@ from streams.adapters.registry import SchemaRegistry
 from streams.kernel.errors import UnreachableError
 
 RAW = contract("events.raw")
-GOOD = decode(b'{"event_id":"1","event_type":"page_view","event_ms":1,"user_id":"u"}')
+GOOD = decode(b'{"event_id":"1","event_type":"page_view","event_ms":1790000000000,"user_id":"u"}')
 ANSWERS = {
     "/schemas/ids/1": (200, json.dumps({"schema": json.dumps(RAW.source)})),
     "/schemas/ids/2": (200, json.dumps({"schema": "{}", "schemaType": "PROTOBUF"})),
