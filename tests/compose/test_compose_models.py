@@ -60,7 +60,9 @@ async def composed(behaviour: str, count: int = 1,
         writer = OpenAIWriter(url, "")
         try:
             batch = records([decision(n) for n in range(count)])
-            stage = logic(writer=writer, **{"wait_ms": 600, **params})
+            # Patience decides nothing but where the server has none: a busy machine may be slow.
+            wait_ms = 600 if behaviour in ("hangs", "trickles") else 30_000
+            stage = logic(writer=writer, **{"wait_ms": wait_ms, **params})
             return await walk(stage, batch), seen.bodies
         finally:
             await writer.close()
