@@ -53,52 +53,50 @@ class Reporting:
             self.producer.poll(0.1)
 
     def close(self) -> None:
-        """Send what waits, for ten seconds at most, and end the thread."""
-        self.producer.flush(10)
+        """End the thread, and send what waits, for ten seconds at most."""
         self._closing.set()
         self._thread.join(2)
+        self.producer.flush(10)        # serves reports too: one thread at a time does
 
 
 class Barrier:
-    """Counts what was produced under it and what was acknowledged. One stage, one barrier."""
+    """Counts what was produced under it and what was acknowledged. One stage, one barrier.
+
+    One thread at a time sends under it, one serves the reports, any may wait: `sent` and `_came`
+    have one writer each, so that a message costs no lock. The lock is for whoever waits.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._settled = threading.Condition(self._lock)
-        self._pending = 0
+        self.sent = 0
+        self._came = 0
+        self._settled = threading.Condition()
         self._fault: str = ""
-        self._ends: dict[tuple[str, int], int] = {}
-
-    def _sent(self) -> None:
-        with self._lock:
-            self._pending += 1
+        self._ends: dict[tuple[str | None, int | None], int] = {}
 
     def reported(self, fault: KafkaError | None, message: Message) -> None:
-        with self._lock:
-            self._came()
-            if fault is not None:
-                self._fault = self._fault or str(fault)
-                return
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
-            if topic is not None and partition is not None and offset is not None:
-                where = (topic, partition)
-                self._ends[where] = max(offset + 1, self._ends.get(where, -1))
+        if fault is not None:
+            self._fault = self._fault or str(fault)
+        else:
+            # Reports of a partition come in the order of its offsets, as its messages were sent.
+            offset = message.offset()
+            if offset is not None:
+                self._ends[message.topic(), message.partition()] = offset + 1
+        self._came += 1
+        if self._came == self.sent:
+            with self._settled:
+                self._settled.notify_all()
 
     def refused(self, fault: str) -> None:
-        """What was to be sent was not even taken."""
-        with self._lock:
-            self._came()
+        """The message sent last was not even taken. Called by who sends."""
+        with self._settled:
             self._fault = self._fault or fault
-
-    def _came(self) -> None:
-        self._pending -= 1
-        if not self._pending:
+            self.sent -= 1
             self._settled.notify_all()
 
     def settled_within(self, timeout_s: float) -> bool:
         """Wait until nothing is pending; False when that took longer."""
-        with self._lock:
-            return self._settled.wait_for(lambda: not self._pending, timeout_s)
+        with self._settled:
+            return self._settled.wait_for(lambda: not self.pending, timeout_s)
 
     def end_of(self, topic: str, partition: int) -> int:
         """Offset after the last acknowledged message there; -1 when there was none."""
@@ -106,7 +104,7 @@ class Barrier:
 
     @property
     def pending(self) -> int:
-        return self._pending
+        return self.sent - self._came
 
     @property
     def fault(self) -> str:
@@ -124,26 +122,39 @@ class Outbox:
         return Barrier()
 
     def send(self, emissions: Iterable[Emission], barrier: BarrierPort) -> None:
-        """Hand over to librdkafka; blocks while its queue is full (back-pressure)."""
+        """Hand over to librdkafka; blocks while its queue is full (back-pressure).
+
+        Raises UnreachableError when it takes no more; the barrier then has the fault.
+        """
+        assert isinstance(barrier, Barrier)
+        produce, reported = self._producer.produce, barrier.reported
         for emission in emissions:
-            assert isinstance(barrier, Barrier)
-            self.put(emission.topic, emission.key, emission.value, barrier, emission.partition)
+            place = PARTITION_BY_KEY if emission.partition is None else emission.partition
+            barrier.sent += 1
+            try:
+                # By position: names would cost the client more than all else that happens here.
+                produce(emission.topic, emission.value, emission.key, place, reported)
+            except BufferError:
+                self._insist(emission, place, barrier)
+            except KafkaException as fault:
+                raise _refused(barrier, fault) from fault
 
     def put(self, topic: str, key: bytes, value: bytes | None, barrier: Barrier,
             partition: int | None = None) -> None:
-        barrier._sent()
-        place = PARTITION_BY_KEY if partition is None else partition
+        self.send((Emission(topic, key, value, partition),), barrier)
+
+    def _insist(self, emission: Emission, place: int, barrier: Barrier) -> None:
+        """The queue was full."""
         while True:
+            time.sleep(0.01)
             try:
-                self._producer.produce(topic, key=key, value=value,
-                                       partition=place,
-                                       on_delivery=barrier.reported)
+                self._producer.produce(emission.topic, emission.value, emission.key, place,
+                                       barrier.reported)
                 return
             except BufferError:
-                time.sleep(0.01)
+                continue
             except KafkaException as fault:
-                barrier.refused(str(fault))
-                raise unreachable("Kafka takes no messages any more", fault) from fault
+                raise _refused(barrier, fault) from fault
 
     def wait(self, barrier: BarrierPort, timeout_s: float = 60.0) -> None:
         """Return when everything under `barrier` is acknowledged by the broker.
@@ -163,3 +174,8 @@ class Outbox:
 
     def close(self) -> None:
         self._reporting.close()
+
+
+def _refused(barrier: Barrier, fault: KafkaException) -> UnreachableError:
+    barrier.refused(str(fault))
+    return unreachable("Kafka takes no messages any more", fault)
