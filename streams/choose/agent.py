@@ -62,7 +62,10 @@ class ChooseLogic:
         tables = tables_of(state)
         groups = self.groups_of(state)
         for key in list(tables.groups):
-            groups.know(group_of(key)[0])
+            tenant, segment = group_of(key)
+            groups.know(tenant)
+            if segment not in self._program.group_names:
+                groups.rest(tables.groups.slot(key))
         state.notes["sizes"] = self._sizes(tables)
         for tenant, signed in tables.tenants():
             groups.found_people(tenant, signed)

@@ -18,6 +18,7 @@ from streams.choose.features.backing_off import (
     evidence,
     lean,
 )
+from streams.choose.features.layout import SINCE
 from streams.choose.features.spec import PER_HEAD, FeatureSpec
 from streams.choose.pooling import Pools
 from streams.choose.program import Program
@@ -99,13 +100,13 @@ class Backing:
 
 
 class _Covers:
-    """Since when a group's features count: what this partition says, as all began together."""
+    """Since when a group's features count: cells began together everywhere; a row says its own."""
 
     def __init__(self, tables: Tables, tenant: str, segment: str) -> None:
         self._tables, self._group = tables, (tenant, segment)
 
     def covers(self, rows: Rows, slot: int) -> Mapping[int, int]:
-        return self._tables.covers_group(*self._group)
+        return self._tables.covers_group(*self._group, int(rows.views.i64[slot, SINCE]))
 
 
 def _per_head(spec: FeatureSpec, read: Mapping[str, Any], people: int) -> float | None:

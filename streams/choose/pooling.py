@@ -14,12 +14,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.choose.features.layout import MASK, NEWEST, PEOPLE, RING, STAMP, Cell, Layout
+from streams.choose.features.layout import (
+    MASK,
+    NEWEST,
+    PEOPLE,
+    RING,
+    SINCE,
+    STAMP,
+    Cell,
+    Layout,
+)
 from streams.choose.features.merging import merge_cell
 from streams.engine.rows import Rows
 from streams.engine.whole import GREATEST
 from streams.kernel.errors import StateError
-from streams.kernel.side_inputs import Group, SideInputs
+from streams.kernel.side_inputs import SEGMENT, Group, SideInputs
 
 Bytes = npt.NDArray[np.uint8]
 POOLED_MAX: Final = 1024            # groups whose rows are kept put together
@@ -55,6 +64,9 @@ class Pools:
             return None
         slot = self.rows.slot(key)
         self.rows.views.u8[slot] = pooled(self._layout, parts)
+        if group[1] == SEGMENT:
+            self.rows.views.i64[slot, SINCE] = max(int(part.view(np.int64)[SINCE])
+                                                   for part in parts)
         return slot
 
     def _drop(self, key: bytes) -> None:
@@ -79,7 +91,7 @@ def pooled(layout: Layout, parts: Sequence[Bytes]) -> Bytes:
             for other in stack[1:]:
                 merge_cell(cell, row, other)
     header = row.view(np.int64)
-    # Segments, and offsets where a thing's row began, are one partition's own.
+    # Offsets where a thing's row began are one partition's own.
     header[STAMP] = header[MASK] = 0
     header[NEWEST], header[PEOPLE] = words[:, NEWEST].max(), words[:, PEOPLE].sum()
     return row

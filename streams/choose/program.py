@@ -14,7 +14,7 @@ from streams import pipeline
 from streams.choose import absences, kernel
 from streams.choose.entities.spec import EntitySpec
 from streams.choose.entities.tally import Tally
-from streams.choose.features.layout import PEOPLE, Layout
+from streams.choose.features.layout import EVER_MS, PEOPLE, SINCE, Layout
 from streams.choose.features.migrating import lacks_since
 from streams.choose.features.names import NAME_WORDS, name_column, name_of
 from streams.choose.features.properties import Properties
@@ -279,16 +279,28 @@ class GroupSlots:
             return
         self._rows[tenant] = len(self._rows)
         self._tables.knows(tenant)
-        slots = []
-        for segment in self._program.group_names:
-            key = group_key(tenant, segment)
-            slot = self._groups.find(key)
-            if slot is None:
-                slot = self._groups.slot(key)
-                self._groups.views.dirty[slot] = 1
-            slots.append(slot)
+        slots = [self._row(tenant, segment) for segment in self._program.group_names]
+        if not slots:       # nothing is counted, but the next owner finds the tenant by it
+            self.rest(self._groups.slot(group_key(tenant, "")))
         self.tenants = np.append(self.tenants, np.uint64(hash_of(tenant)))
         self.slots = np.vstack([self.slots, np.array(slots, np.int64)[None, :]])
+
+    def _row(self, tenant: str, segment: str) -> int:
+        """A row that counts from now on says since when: the segment may be newly declared."""
+        key, i64 = group_key(tenant, segment), self._groups.views.i64
+        slot = self._groups.find(key)
+        if slot is None or i64[slot, SINCE] == EVER_MS:
+            slot = self._groups.slot(key)
+            i64 = self._groups.views.i64
+            i64[slot, SINCE], i64[slot, PEOPLE] = self._tables.heard_ms(tenant), 0
+            self._groups.views.dirty[slot] = 1
+        return slot
+
+    def rest(self, slot: int) -> None:
+        """The group's row counts nothing any more."""
+        views = self._groups.views
+        if views.i64[slot, SINCE] != EVER_MS:
+            views.i64[slot, SINCE], views.dirty[slot] = EVER_MS, 1
 
     def found_people(self, tenant: str, signed: int) -> None:
         """Count the tenant's people, where rows are of a build that did not."""

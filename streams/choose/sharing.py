@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from streams import pipeline
-from streams.choose.features.layout import PEOPLE, STAMP
+from streams.choose.features.layout import EVER_MS, NEWEST, PEOPLE, SINCE, STAMP
 from streams.choose.features.spec import PER_HEAD
 from streams.choose.program import Program
 from streams.choose.shares import changes_of, numbers_of, of_itself
@@ -60,10 +60,18 @@ class Shares:
                 self._due.add(group_key(group[0], group[2]))
         if self._due:
             self._told_ms = out.now_ms
-        for key in sorted(self._due):
+        groups = tables_of(state).groups
+        for key in sorted(key for key in self._due if not _is_bare(groups, key)):
             out.emit(pipeline.SEGMENT_ROLLS, *_share(program, state, key, out.now_ms),
                      partition=state.partition)
         self._due.clear()
+
+
+def _is_bare(groups: Rows, key: bytes) -> bool:
+    """Does the row of everybody but name its tenant, and never counted anything?"""
+    slot, i64 = groups.find(key), groups.views.i64
+    return (slot is not None and not group_of(key)[1] and i64[slot, SINCE] == EVER_MS
+            and not i64[slot, NEWEST])
 
 
 def _share(program: Program, state: PartitionState, key: bytes, now_ms: int,

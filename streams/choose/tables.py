@@ -17,7 +17,7 @@ import numpy as np
 from streams.choose.absences import Absences
 from streams.choose.entities.rows import ENTITY_PREFIX, Entities
 from streams.choose.entities.spec import EntitySpec
-from streams.choose.features.layout import FLAGS, MOVED, NEWEST, STAMP, TENANT, Layout
+from streams.choose.features.layout import FLAGS, MOVED, NEWEST, SINCE, STAMP, TENANT, Layout
 from streams.choose.features.migrating import Layouts
 from streams.engine.cold import Slots
 from streams.engine.deadlines import Deadlines
@@ -71,6 +71,7 @@ class Tables:
         # item -> people whose triggers care for it; from the tails, made anew with them.
         self.cared_for: dict[str, set[bytes]] = {}
         self._unread: dict[bytes, bytes] = {}
+        self._heard_ms: dict[int, int] = {}
 
     def rows_of(self, key: bytes) -> Rows:
         return self.groups if is_group(key) else self.people
@@ -167,7 +168,7 @@ class Tables:
             self._kept_of(key).apply(key, value)
         self.people.forget_dirty()
         self.groups.forget_dirty()
-        newest_ms = self._newest_ms()
+        newest_ms = self._heard_ms = self._newest_ms()
         # No event behind the last one that changed a row has been counted.
         # Rows of people may be gone whose events groups have counted.
         start = max(int(block.views.i64[block.slots, STAMP].max(initial=0))
@@ -216,11 +217,16 @@ class Tables:
         """Which features of a row have not counted from the beginning; see `Layouts.covers`."""
         if rows is self.people:
             return self._of_people.covers(int(rows.views.i64[slot, TENANT]))
-        return self.covers_group(*group_of(rows.key(slot)))
+        return self.covers_group(*group_of(rows.key(slot)), int(rows.views.i64[slot, SINCE]))
 
-    def covers_group(self, tenant: str, segment: str) -> Mapping[int, int]:
-        """`covers` of the row of a segment, or of everybody (''): only that is ever filled."""
-        return self._of_groups.covers(signed_hash(tenant), apart=bool(segment))
+    def covers_group(self, tenant: str, segment: str, since_ms: int) -> Mapping[int, int]:
+        """`covers` of the row of a segment, or of everybody (''): only that is ever filled.
+        `since_ms`: what the row itself says."""
+        found = self._of_groups.covers(signed_hash(tenant), apart=bool(segment))
+        if not since_ms:
+            return found
+        return {f: max(found.get(f, 0), since_ms)
+                for f in range(len(self.layout_of_groups.specs))}
 
     def timers(self, tenant: str) -> Deadlines:
         found = self.deadlines.get(tenant)
@@ -251,6 +257,10 @@ class Tables:
             keys.discard(key)
             if not keys:
                 self.cared_for.pop(item_id, None)
+
+    def heard_ms(self, tenant: str) -> int:
+        """The tenant's newest event when the rows were recovered; 0: it was not heard of."""
+        return self._heard_ms.get(signed_hash(tenant), 0)
 
     def tenants(self) -> list[tuple[str, int]]:
         """(name, hash as rows keep it) of every tenant heard of."""

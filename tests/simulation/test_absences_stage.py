@@ -15,6 +15,7 @@ from streams.choose import absent, tables
 from streams.choose.absences import Absences
 from streams.choose.agent import ChooseLogic
 from streams.choose.definitions import compiled
+from streams.choose.program import Program
 from streams.kernel.moments import DAY_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
 
@@ -70,19 +71,23 @@ def without_watermarks(seed: int) -> tuple[list[tuple[bytes, bytes]], set[tuple[
 
 
 @pytest.mark.parametrize("cuts", [[], [40], [200], [30, 90, 310]])
+@pytest.mark.parametrize("segments", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_who_left_a_cart_hears_of_it_however_late_time_comes(seed: int, cuts: list[int]) -> None:
-    """No watermark for days, and owners that come and go meanwhile."""
+def test_who_left_a_cart_hears_of_it_however_late_time_comes(seed: int, segments: bool,
+                                                             cuts: list[int]) -> None:
+    """No watermark for days, and owners that come and go meanwhile; without segments nothing is
+    kept of groups by which an owner would know the tenants."""
+    program = compiled() if segments else Program(compiled().people.specs, ())
     playbook = replace(PLAYBOOKS[0], cooldown_ms=0, cap_messages=1000)
     assert playbook.trigger.kind == "absence" and playbook.trigger.within_ms == WITHIN_MS
     told, left = without_watermarks(seed)
     broker, before = Broker(partitions=1), 0
-    for cut in [*cuts, len(told)]:
+    for cut in [*cuts, len(told), len(told) + 1]:       # the last owner hears of time alone
         broker.logs["events.admitted", 0].extend(told[before:cut])
         before = cut
-        if cut == len(told):
+        if cut > len(told):
             broker.logs["events.admitted", 0].append((b"t", watermark(START + 100 * DAY_MS)))
-        logic = ChooseLogic(SideInputs(), compiled(), lambda side, tenant: (playbook,),
+        logic = ChooseLogic(SideInputs(), program, lambda side, tenant: (playbook,),
                             members_min=0)
         assert drive(broker, logic, 0, batch=20) is not None
     made = [contract("decisions.made").decode(value)

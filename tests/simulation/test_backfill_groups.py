@@ -214,8 +214,8 @@ def test_rows_of_segments_say_since_when_and_shares_of_everybody_are_told_whole(
     (lane,) = settle(broker, [new])
     assert "since_ms" not in newest(broker, "")[name]
     tables = tables_of(lane.state)
-    assert not tables.covers_group("t", "")
-    assert tables.covers_group("t", SEGMENTS[0].name)
+    assert not tables.covers_group("t", "", 0)
+    assert tables.covers_group("t", SEGMENTS[0].name, 0)
     assert name in not_filled(new, layouts_of(broker, 0, new))["segments"]
 
 

@@ -7,6 +7,7 @@ import asyncio
 import random
 from typing import Any
 
+import orjson
 import pytest
 from broker_model import Broker, drive
 from test_choose_crash import START, event
@@ -16,9 +17,10 @@ from test_handover import link as link_of
 
 from schemas import contract
 from streams.choose.agent import ChooseLogic
-from streams.choose.definitions import compiled
+from streams.choose.definitions import compiled, load
 from streams.choose.features.layout import PEOPLE
 from streams.choose.pooling import Pools
+from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec
 from streams.choose.tables import tables_of
 from streams.engine.lane import Lane
@@ -29,6 +31,7 @@ from streams.playbooks.conditions import parse_condition
 
 ROLLED = contract("segments.rolled")
 GROUPS = ("", *compiled().segments)
+SEGMENTS = load().segments
 Records = list[tuple[bytes, bytes]]
 
 
@@ -214,3 +217,29 @@ def test_a_segment_that_is_declared_no_more_is_said_to_be_empty() -> None:
     gone = set(compiled().segments) - {"new"}
     assert {(newest[name]["members"], newest[name]["row"]) for name in gone} == {(0, b"")}
     assert newest["new"]["members"] and newest["new"]["row"] and newest[""]["members"] == 9
+
+
+def owned(broker: Broker, segments: tuple[SegmentSpec, ...], at_ms: int) -> dict[str, int]:
+    """An owner with these segments hears one event more; since when each row says it counts."""
+    number = len(broker.logs["events.admitted", 0])
+    broker.logs["events.admitted", 0].append(of_person(number, "p1", "search", at_ms))
+    program = Program(compiled().people.specs, segments)
+    owner = ChooseLogic(SideInputs(), program, lambda side, tenant: (), members_min=0)
+    assert drive(broker, owner, 0) is not None
+    newest = {fields["segment"]: fields for fields in rolls(broker, compacted=True)}
+    return {name: orjson.loads(newest[name]["values_json"])["orders_lifetime"].get("since_ms", 0)
+            for name in program.group_names}
+
+
+def test_a_row_counts_since_its_segment_was_declared_and_says_so() -> None:
+    few, more = SEGMENTS[:1], SEGMENTS
+    broker, first, second = Broker(partitions=1), few[0].name, more[1].name
+    assert owned(broker, few, START) == {"": 0, first: 0}, "declared before anything was heard"
+    assert owned(broker, few, START + 1) == {"": 0, first: 0}
+    since = owned(broker, more, START + 2)
+    assert since[""] == since[first] == 0 and since[second] == START + 1
+    assert owned(broker, (), START + 3) == {}, "now nobody is counted"
+    assert owned(broker, (), START + 4) == {}
+    assert set(owned(broker, few, START + 5).values()) == {START + 4}
+    since = owned(broker, more, START + 6)
+    assert since[""] == since[first] == START + 4 and since[second] == START + 5

@@ -69,6 +69,9 @@ HLL_TILES, HLL_REGISTERS = 5, 64
 # known under another id.
 HEADER_WORDS = 8
 STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, FLAGS = range(8)
+# A group is in no segment. Of its row, the event time after which it counts everything: 0, always
+# did; EVER_MS, nothing is counted now.
+SINCE = MASK
 STATED, ALERT, MOVED = 1, 2, 4
 # In the row of everybody, which has no ids of events: how many people were heard of.
 PEOPLE = HEARD
