@@ -232,15 +232,16 @@ class Walk:
             self._people.tail(slot)[handing.MOVED_TO] = person
             self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"])
             return
-        mask, is_known = int(i64[slot, MASK]), self._tables.tenant_of(slot) is not None
+        is_known, at_ms = self._tables.tenant_of(slot) is not None, told["event_ms"]
         self._tables.care(visitor.encode(), self._cared(slot), set())
-        self._tell_changes(slot, visitor, int(i64[slot, NEWEST]), "merge", mask, 0)
-        row = handing.take_away(self._people, slot, person, tenant,
-                                self._state.watermarks.of(tenant))
+        self._lapse(slot, tenant, at_ms, told["appended_ms"])
+        left_ms = max(at_ms, int(i64[slot, NEWEST]))
+        self._tell_changes(slot, visitor, left_ms, "merge", int(i64[slot, MASK]), 0)
+        mark_ms = self._state.watermarks.of(tenant)
+        row = handing.take_away(self._people, slot, person, tenant, mark_ms)
         if is_known:
             self._groups.count_people(tenant, -1)
-        self._pass_on(slot, tenant, told["event_ms"], told["appended_ms"],
-                      row=row if is_known else b"")
+        self._pass_on(slot, tenant, at_ms, told["appended_ms"], row=row if is_known else b"")
 
     def _cared(self, slot: int) -> set[str]:
         """Items whose changes matter to the person."""
@@ -254,8 +255,8 @@ class Walk:
         self._out.emit(pipeline.ADMITTED, person, {
             "tenant": tenant, "visitor_id": self._people.key(slot).decode(),
             "profile_id": person, "row": row, "event": event, "event_ms": event_ms,
-            "layout": self._program.people.description if row else "",
-            "appended_ms": appended_ms, "stage": "choose"}, schema="handover")
+            "layout": self._program.people.description if row else "", "appended_ms": appended_ms,
+            "stage": "choose", **self._out.alone()}, schema="handover")
 
     def _take_backfill(self, told: dict[str, Any]) -> None:
         """What new features lack of the past: see `filling`; a person's is handed on with them."""
@@ -379,12 +380,11 @@ class Walk:
     def _lapse(self, slot: int, tenant: str, until_ms: int, appended_ms: int) -> None:
         """The log is ahead of the watermark: what time alone has changed by `until_ms` is told as
         of when it did, before what happens then."""
-        profile_id = self._people.key(slot).decode()
+        who = self._people.key(slot).decode()
         for at_ms in self._moving.lapses(slot, until_ms):
-            before, after = self._moving.regroup(slot, at_ms)
-            moved = self._tell_changes(slot, profile_id, at_ms, "lapse", before, after)
-            self._voice.decide(slot, tenant, profile_id, triggers.on_segments(
-                self._playbooks_in(tenant), moved, at_ms, appended_ms))
+            told = self._tell_changes(slot, who, at_ms, "lapse", *self._moving.regroup(slot, at_ms))
+            self._voice.decide(slot, tenant, who, triggers.on_segments(
+                self._playbooks_in(tenant), told, at_ms, appended_ms))
 
     def _say_ripe(self, who: Woken, tenant: str, appended_ms: int) -> None:
         """What a person has left undone, in the order of the playbooks."""

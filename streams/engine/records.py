@@ -115,6 +115,13 @@ class Out:
         return {"origin_partition": self._record.partition, "origin_offset": self._record.offset,
                 "origin_sequence": sequence}
 
+    def alone(self) -> dict[str, int]:
+        """Origin fields for the only emission of its kind that the current record causes: however
+        many others it caused before, as other definitions may make it cause more or fewer."""
+        assert self._record is not None, "call at(record) first"
+        return {"origin_partition": self._record.partition, "origin_offset": self._record.offset,
+                "origin_sequence": 0}
+
     def refuse(self, outcome: str, reason: str, *, subject: str = "", field: str = "",
                detail: str = "", tenant: str = "", source: str = "", event_id: str = "",
                profile_id: str = "", decision_id: str = "", playbook: str = "",

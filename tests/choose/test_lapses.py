@@ -38,6 +38,7 @@ FEATURES = (
 )
 BY_NAME = {spec.name: spec for spec in FEATURES}
 Change = tuple[str, str, bool, int]     # person, segment, entered, when
+Log = list[dict[str, Any] | int]        # events, links, and watermarks
 
 
 def asks(name: str, compare: str, number: float) -> Condition:
@@ -96,9 +97,9 @@ def mark(at_ms: int) -> bytes:
         "origin_offset": 0, "origin_sequence": 0})
 
 
-def live(told: list[dict[str, Any]], step_ms: int, behind_ms: int) -> list[dict[str, Any] | int]:
+def live(told: list[dict[str, Any]], step_ms: int, behind_ms: int) -> Log:
     """Watermarks between the events, every `step_ms`, `behind_ms` behind what is still to come."""
-    found: list[dict[str, Any] | int] = []
+    found: Log = []
     said_ms, left_ms = BEGIN, END
     to_come = []
     for each in reversed(told):
@@ -120,15 +121,16 @@ def shuffled(told: list[dict[str, Any]], dice: random.Random) -> list[dict[str, 
             for offset, (_, n) in enumerate(sorted(arrivals))]
 
 
-def staged(log: list[dict[str, Any] | int], size: int, playbooks: tuple[Playbook, ...] = PLAYBOOKS,
+def staged(log: Log, size: int, playbooks: tuple[Playbook, ...] = PLAYBOOKS,
            ) -> tuple[list[Change], dict[str, list[tuple[str, int]]]]:
     """(changes, decisions by person)."""
     logic = ChooseLogic(SideInputs(), Program(FEATURES, SEGMENTS), lambda side, tenant: playbooks,
                         members_min=0)
     state: PartitionState = checkpoints.fresh(logic, 0, 1)
     logic.recovered(state)
-    records = [Record(pipeline.ADMITTED, 0, n, b"k", mark(each) if isinstance(each, int)
-                      else contract(pipeline.ADMITTED).encode(each), 0)
+    records = [Record(pipeline.ADMITTED, 0, n, b"k", mark(each) if isinstance(each, int) else
+                      contract("handover" if "visitor_id" in each else pipeline.ADMITTED)
+                      .encode(each), 0)
                for n, each in enumerate(log)]
     changes: list[Change] = []
     said: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -254,3 +256,21 @@ def test_live_and_at_once_and_in_any_cut_the_same_is_told(seed: int, late: bool)
             assert of_each(others) == of_each(changes)
             assert {who: sorted(own) for who, own in told_others.items()} == {
                 who: sorted(own) for who, own in said.items()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_visitors_lapses_before_a_link_are_told_as_of_their_own_moments(seed: int) -> None:
+    """And they leave what they are still in with the link."""
+    dice = random.Random(300 + seed)
+    told = [each for each in story(dice) if each["profile_id"] == "w0"]
+    told = told[:dice.randrange(3, len(told))]
+    link_ms = told[-1]["event_ms"] + dice.choice([1, 40 * MINUTE_MS, 4 * HOUR_MS, 30 * HOUR_MS])
+    link = {"tenant": "t", "visitor_id": "w0", "profile_id": "p", "row": b"", "layout": "",
+            "event": b"", "event_ms": link_ms, "appended_ms": link_ms, "stage": "admit",
+            "origin_partition": 0, "origin_offset": told[-1]["origin_offset"], "origin_sequence": 1}
+    expected = [each for each in slowly(told) if each[3] <= link_ms]
+    inside = {name: entered for _, name, entered, _ in expected}
+    expected += [("w0", spec.name, False, link_ms) for spec in SEGMENTS if inside.get(spec.name)]
+    for log in (live([*told, link], MINUTE_MS, 0), live([*told, link], 5 * HOUR_MS, 2 * DAY_MS),
+                [*told, link, END]):
+        assert of_each(staged(log, dice.randrange(1, 9))[0])["w0"] == of_each(expected)["w0"]
