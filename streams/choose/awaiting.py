@@ -17,23 +17,35 @@ from typing import Any, Final
 from streams.choose.triggers import Moment
 from streams.playbooks.model import Playbook
 
-HELD_MAX: Final = 64      # moments of a person; further ones are decided by what is known so far
-VISITORS_MAX: Final = 32  # whose answers are counted at once
-_EXPECTED, _HELD = "x", "h"           # tail: visitor -> answers to come; moments held
+HELD_MAX: Final = 64      # moments of a person; of further ones it is said that they are left out
+VISITORS_MAX: Final = 32  # told apart at once; of more only the number of answers to come is kept
+# Tail: visitor -> answers to come; their sum, where there are more; moments held.
+_EXPECTED, _MORE, _HELD = "x", "xn", "h"
 
 
 def count(tail: dict[str, Any], visitor: str, answers: int) -> None:
-    """Note that so many more answers about `visitor` are to come: 1 announced, -1 is here."""
+    """Note that so many more answers about `visitor` are to come: 1 announced, -1 is here.
+
+    Of more than VISITORS_MAX at once the sum is kept until it is 0. All are awaited then, too; an
+    answer that comes before its announcement may stand in for another until that is here.
+    """
     expected: dict[str, int] = tail.pop(_EXPECTED, {})
-    left = expected.pop(visitor, 0) + answers
-    if left:
-        expected[visitor] = left
-    if expected:
-        tail[_EXPECTED] = dict([*expected.items()][-VISITORS_MAX:])
+    more: int | None = tail.pop(_MORE, None)
+    if more is None:
+        left = expected.pop(visitor, 0) + answers
+        if left:
+            expected[visitor] = left
+        if len(expected) <= VISITORS_MAX:
+            if expected:
+                tail[_EXPECTED] = expected
+            return
+        more, answers = sum(expected.values()), 0
+    if more + answers:
+        tail[_MORE] = more + answers
 
 
 def is_awaiting(tail: dict[str, Any]) -> bool:
-    return any(left > 0 for left in tail.get(_EXPECTED, {}).values())
+    return tail.get(_MORE, 0) > 0 or any(left > 0 for left in tail.get(_EXPECTED, {}).values())
 
 
 def hold(tail: dict[str, Any], moments: list[Moment]) -> list[Moment]:

@@ -114,7 +114,8 @@ class Voice:
         tail = self._people.tail(slot)
         if awaiting.is_awaiting(tail):
             self._people.views.dirty[slot] = 1
-            moments = awaiting.hold(tail, moments)
+            self._leave_out(tenant, profile_id, awaiting.hold(tail, moments))
+            return
         said, spoken = tail.setdefault("d", {}), False
         for moment in decision.rank(moments):
             person = self.person(slot, moment.moment_ms)
@@ -134,6 +135,16 @@ class Voice:
             decision.remember(said, moment)
             self._emit(slot, profile_id, chosen, usable, purposes)
             spoken = True
+
+    def _leave_out(self, tenant: str, profile_id: str, moments: Sequence[Moment]) -> None:
+        """Say of moments that there was no room for them: without what is known of the visitor,
+        caps and hold-out would not hold."""
+        for moment in moments:
+            self._out.refuse("skipped", "kept_too_much", tenant=tenant, profile_id=profile_id,
+                             subject=decision.id_of(moment, profile_id), event_id=moment.event_id,
+                             playbook=moment.playbook.name, event_ms=moment.moment_ms,
+                             detail=f"{awaiting.HELD_MAX} moments wait already for what is known "
+                             "of another id of this person")
 
     def answered(self, slot: int, tenant: str, profile_id: str, visitor: str,
                  playbooks: Sequence[Playbook]) -> None:

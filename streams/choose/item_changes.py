@@ -98,20 +98,25 @@ def take_passed(notes: dict[str, Any], tenant: str, now_ms: int) -> list[ItemCha
     found.sort(key=_place)
     if found:
         passed = notes.setdefault("changes_passed", {})
-        recent = [told for told in [*passed.get(tenant, ()), *map(astuple, found)]
-                  if told[_AS_OF] > now_ms - DAY_MS]
-        passed[tenant] = sorted(recent, key=lambda told: told[_AS_OF])[-PASSED_MAX:]
+        recent = sorted((told for told in [*passed.get(tenant, ()), *map(astuple, found)]
+                         if told[_AS_OF] > now_ms - DAY_MS), key=lambda told: told[_AS_OF])
+        passed[tenant] = recent[-PASSED_MAX:]
+        if forgotten := recent[:-PASSED_MAX]:
+            notes.setdefault("changes_forgotten", {})[tenant] = forgotten[-1][_AS_OF]
     return found
 
 
-def since(notes: Mapping[str, Any], tenant: str, looked_at_ms: int | None) -> list[ItemChange]:
+def since(notes: Mapping[str, Any], tenant: str,
+          looked_at_ms: int | None) -> tuple[list[ItemChange], int | None]:
     """The changes that have passed while something was on its way: of the last PASSED_MAX of a day
     those after `looked_at_ms`, up to which they were looked at where it came from; None: nothing
-    was said."""
+    was said. Beside them: when the last of those was that are not remembered, if there were any."""
     if looked_at_ms is None:
-        return []
+        return [], None
     found = [ItemChange(*told) for told in notes.get("changes_passed", {}).get(tenant, ())]
-    return sorted((each for each in found if each.as_of_ms > looked_at_ms), key=_place)
+    missed_ms = notes.get("changes_forgotten", {}).get(tenant, looked_at_ms)
+    return (sorted((each for each in found if each.as_of_ms > looked_at_ms), key=_place),
+            missed_ms if missed_ms > looked_at_ms else None)
 
 
 def _place(change: ItemChange) -> tuple[Any, ...]:

@@ -173,8 +173,7 @@ class Walk:
             self._tables.care(self._people.key(slot), cared, set(triggers.cared_for(kept)))
             self._keep(slot, kept)
             self._voice.decide(slot, event["tenant"], event["profile_id"], moments)
-            waits = self._moving.waits_until_ms(slot)
-            if waits is not None:
+            if (waits := self._moving.waits_until_ms(slot)) is not None:
                 self._tables.timers(event["tenant"]).arm(slot, waits)
 
     def _keep(self, slot: int, kept: dict[str, Any]) -> None:
@@ -265,8 +264,7 @@ class Walk:
         if told["kind"] or not told["row"]:
             filling.take(self._tables, self._state.notes, told)
             return
-        slot = self._people.find(told["profile_id"].encode())
-        if slot is None:            # forgotten since
+        if (slot := self._people.find(told["profile_id"].encode())) is None:    # forgotten since
             return
         if self._people.views.i64[slot, FLAGS] & MOVED:
             person = self._people.tail(slot)[handing.MOVED_TO]
@@ -321,10 +319,9 @@ class Walk:
             schema="watermark")
 
     def _playbooks_in(self, tenant: str) -> Sequence[Playbook]:
-        found = self._playbooks.get(tenant)
-        if found is None:
-            found = self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
-        return found
+        if tenant not in self._playbooks:
+            self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
+        return self._playbooks[tenant]
 
     def _waiting(self, tenant: str) -> list[str]:
         """Names of the absences in force."""
@@ -338,22 +335,25 @@ class Walk:
         for change in passed:
             for key in sorted(self._tables.cared_for.get(change.item_id, ())):
                 slot = self._people.find(key)
-                if slot is None or self._tables.tenant_of(slot) != tenant:
+                if (slot is None or self._tables.tenant_of(slot) != tenant
+                        or not self._tables.is_news(slot, record.offset)):
                     continue
-                if self._tables.is_news(slot, record.offset):
-                    kept = self._people.tails.get(slot, {}).get("w", {})
-                    self._voice.decide(slot, tenant, key.decode(),
-                                 triggers.on_item(playbooks, kept, change, appended_ms))
-                    self._tables.woken(slot, record.offset)
+                kept = self._people.tails.get(slot, {}).get("w", {})
+                self._voice.decide(slot, tenant, key.decode(),
+                                   triggers.on_item(playbooks, kept, change, appended_ms))
+                self._tables.woken(slot, record.offset)
 
     def _look_at_missed(self, person: str, tenant: str, since_ms: int | None,
                         appended_ms: int) -> None:
         """Let the person look at what changed while what came of the visitor was on its way."""
-        slot = self._people.slot(person.encode())
-        kept, playbooks = self._people.tail(slot).get("w", {}), self._playbooks_in(tenant)
+        slot, playbooks = self._people.slot(person.encode()), self._playbooks_in(tenant)
+        kept = self._people.tail(slot).get("w", {})
+        found, missed_ms = item_changes.since(self._state.notes, tenant, since_ms)
         self._voice.decide_all(slot, tenant, person, [
-            moment for change in item_changes.since(self._state.notes, tenant, since_ms)
+            moment for change in found
             for moment in triggers.on_item(playbooks, kept, change, appended_ms)])
+        if missed_ms is not None:
+            self._voice.tell_lost(slot, tenant, missed_ms, triggers.who_missed(kept))
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:

@@ -67,8 +67,9 @@ REASONS: Final[dict[str, str]] = {
     "behind_window": "older than a window reached back from the person's newest event by then: the "
                      "features in `detail` leave it out, all else has it",
     # choose: why nothing was said
-    "kept_too_much": "there was more of one person than a trigger keeps: it forgot what might have "
-                     "made a moment; told once a day of a person and playbook",
+    "kept_too_much": "there was more of one person than is kept: a trigger forgot what might have "
+                     "made a moment (told once a day of a person and playbook), or too much waited "
+                     "for what is known of another id of theirs",
     "no_date": "the event says the property that a playbook waits for, and it is no date",
     "no_object": "the event names no object, and a playbook's trigger is kept per object: nothing "
                  "begins with it; told once a day of a person and playbook",

@@ -19,10 +19,11 @@ from streams.choose.triggers.dispatch import (
     on_watermark,
 )
 from streams.choose.triggers.interests import Features, interests, is_alert, listeners
-from streams.choose.triggers.items import ItemChange, cared_for, on_item
+from streams.choose.triggers.items import ItemChange, cared_for, on_item, who_missed
 from streams.choose.triggers.moment import Moment, Person
 from streams.choose.triggers.segment import Change, on_segments
 
 __all__ = ["Change", "Features", "ItemChange", "Moment", "Person", "cared_for", "interests",
            "is_alert", "listeners", "merge", "moments_of", "nameless",
-           "next_deadline_ms", "on_event", "on_item", "on_segments", "on_watermark", "unreadable"]
+           "next_deadline_ms", "on_event", "on_item", "on_segments", "on_watermark", "unreadable",
+           "who_missed"]

@@ -75,6 +75,11 @@ def on_item(playbooks: Iterable[Playbook], kept: dict[str, Any], change: ItemCha
     return found
 
 
+def who_missed(kept: dict[str, Any]) -> dict[str, int]:
+    """What to tell as lost, by playbook, where changes passed that the person could not look at."""
+    return {name: 1 for name, own in kept.items() if own.get("i")}
+
+
 def cared_for(kept: dict[str, Any]) -> Iterator[str]:
     """Ids of the items whose changes may matter to the person; some more than once."""
     for own in kept.values():
