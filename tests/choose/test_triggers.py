@@ -82,7 +82,7 @@ def test_events_outside_the_interests_can_be_left_out(
     (Trigger("event", "search"), {"search"}), (Trigger("segment", segment="vip"), set()),
     (Trigger("absence", "cart_add", "purchase", HOUR_MS), {"cart_add", "purchase"}),
     (Trigger("recency", "purchase", within_ms=HOUR_MS), {"purchase"}),
-], ids=repr)
+])
 def test_the_interests_of_a_trigger(trigger: Trigger, types: set[str] | None) -> None:
     assert triggers.interests([playbook(trigger)], FEATURES) == types
     both = triggers.interests([playbook(trigger), playbook(Trigger("event", "signup"), "q")],
