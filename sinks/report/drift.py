@@ -136,8 +136,9 @@ judged AS (   -- events are kept for $kept_days days; what reaches further back 
            ifNull(abs(logged - expected) > tolerance + 1e-6 + 1e-12 * abs(expected), 0) AS differs,
            multiIf(
                NOT JSONHas(features_json, name), 'not_logged',
-               NOT has_events OR of_offset > to_offset OR (since_ms < kept_from_ms
-                   AND moment_ms - feature.4 < kept_from_ms + 86400000), 'gone',
+               NOT has_events OR of_offset > to_offset
+                   OR JSONHas(features_json, name, 'since_ms') OR (since_ms < kept_from_ms
+                       AND moment_ms - feature.4 < kept_from_ms + 86400000), 'gone',
                may_bring AND (is_missing OR differs), 'merged',
                is_missing, 'missing', differs, 'mismatch', 'agrees') AS verdict,
            if(verdict = 'agrees' AND tolerance = 0, 0, logged - expected) AS difference

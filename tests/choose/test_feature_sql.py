@@ -213,6 +213,17 @@ def test_decisions_whose_events_are_not_all_there_are_counted_apart(ask: Ask) ->
 
 
 @pytest.mark.integration
+def test_a_feature_that_says_that_it_is_not_whole_is_counted_apart(ask: Ask) -> None:
+    world = simple([2.0])
+    world.event(1, Heard(0, "view", START), 0)
+    world.event(1, Heard(1, "view", START + 1), 1)
+    world.decision(1, 1, START + 1, {}, features_json=json.dumps(
+        {"views": {"value": 1.0, "age_ms": 0, "since_ms": START + 1}}))
+    found = ask(world)["views"]
+    assert (found["compared"], found["gone"], found["mismatch"]) == (1, 1, 0)
+
+
+@pytest.mark.integration
 def test_a_difference_of_somebody_who_was_a_visitor_before_is_no_verdict(ask: Ask) -> None:
     world = simple([2.0, 5.0])
     world.event(0, Heard(0, "identify", START), 3)
