@@ -32,8 +32,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## the main job on real input, about three minutes (KEEP=1 SEED=n SHORT=1)
 	@$(KAIROS) demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short)
 
+# The tests of real parts mostly wait, one after the other: all others run beside them meanwhile, and
+# what these said is shown when both are done.
 test: check ## the whole suite: lint, types, unit, integration on a real broker and ClickHouse
-	@$(PYTHON) -m pytest
+	@mkdir -p .kairos; log=.kairos/test-pure.log; \
+	$(PYTHON) -m pytest -m "not integration" > $$log 2>&1 & pure=$$!; \
+	trap 'kill $$pure 2> /dev/null || :' EXIT; \
+	real=0; $(PYTHON) -m pytest -m integration || real=$$?; \
+	failed=0; wait $$pure || failed=$$?; cat $$log; test $$real = 0 -a $$failed = 0
 
 check: setup ## lint and types only
 	@$(VENV)/bin/ruff check .
