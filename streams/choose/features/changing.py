@@ -25,15 +25,16 @@ from streams.choose.features.layout import (
     READ_FAVOURITES,
     READ_LIFETIME,
     READ_MEAN,
+    READ_RATIO,
     READ_RFM,
     READ_SESSIONS,
     READ_SINCE,
     READ_UNIQUE,
     READ_VARIANCE,
 )
-from streams.choose.features.reading import span, value_of
+from streams.choose.features.reading import read, span, value_of
 from streams.choose.features.sessions import next_of_sessions
-from streams.choose.features.spec import CUTS, EXACT_DISTINCT_MAX
+from streams.choose.features.spec import CUTS, EXACT_DISTINCT_MAX, WINDOW_MS_MAX
 from streams.choose.features.texts import next_of_favourites, next_of_uniques
 from streams.engine.compiling import compiled
 from streams.engine.whole import divided
@@ -97,6 +98,45 @@ def _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms):
 
 
 @compiled
+def _place_of(rd, u8, u16, i64, slot, f, number, at_ms):
+    """On which side of `number` feature `f` is, or that it has no value."""
+    value, has, _ = read(rd, u8, u16, i64, slot, f, at_ms)
+    return 0 if not has else 1 if value < number else 2
+
+
+@compiled
+def _next_of_ratio(rd, u8, u16, i64, slot, f, number, at_ms, until_ms):
+    """When ratio `f` gets to the other side of `number`, or has a value no more; at the latest
+    `until_ms`, up to which nothing but time changes its parts.
+
+    Times since and decays are the parts that move then. Any ratio of one that stands, rises in a
+    line or halves with time by another moves one way only: the moment is found by halving.
+    """
+    a, b = rd[f, R_A], rd[f, R_B]
+    a_ms, b_ms = i64[slot, rd[a, R_TIMES] // 8 + 1], i64[slot, rd[b, R_TIMES] // 8 + 1]
+    if rd[f, R_MAX_AGE_MS] and (a_ms or b_ms):
+        older = b_ms if a_ms == 0 else a_ms if b_ms == 0 else min(a_ms, b_ms)
+        if older + rd[f, R_MAX_AGE_MS] + 1 > at_ms:
+            until_ms = min(until_ms, older + rd[f, R_MAX_AGE_MS] + 1)
+    moves = (rd[a, R_HOW] == READ_SINCE or rd[a, R_HOW] == READ_DECAY
+             or rd[b, R_HOW] == READ_SINCE or rd[b, R_HOW] == READ_DECAY)
+    if not moves:
+        return until_ms
+    until_ms = min(until_ms, at_ms + WINDOW_MS_MAX)       # then it is looked at anew
+    now = _place_of(rd, u8, u16, i64, slot, f, number, at_ms)
+    before, after = at_ms, until_ms - 1
+    if before >= after or _place_of(rd, u8, u16, i64, slot, f, number, after) == now:
+        return until_ms
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _place_of(rd, u8, u16, i64, slot, f, number, middle) == now:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+@compiled
 def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
     """The next moment after `at_ms` at which time alone may change a watched feature; EVER_MS.
 
@@ -128,7 +168,10 @@ def next_change(rd, u8, u16, i64, slot, watched, crossings, at_ms):
                 if last + rd[f, R_CUTS + k] + 1 > at_ms:
                     found = min(found, last + rd[f, R_CUTS + k] + 1)
     for k in range(len(crossings)):
-        turn = _next_crossing(rd, u8, u16, i64, slot, int(crossings[k, 0]), crossings[k, 1], at_ms)
+        f, number = int(crossings[k, 0]), crossings[k, 1]
+        turn = (_next_of_ratio(rd, u8, u16, i64, slot, f, number, at_ms, found)
+                if rd[f, R_HOW] == READ_RATIO
+                else _next_crossing(rd, u8, u16, i64, slot, f, number, at_ms))
         if turn > at_ms:
             found = min(found, turn)
     return found
