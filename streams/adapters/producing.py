@@ -26,12 +26,16 @@ _OPTIONS = {
     "acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random",
     "compression.type": "lz4", "message.max.bytes": 2_000_000,
 }
+PATIENCE_S = 60.0            # with a broker that acknowledges nothing
+
 # Gapless: when a message is given up, none behind it may arrive. A reader knows repeats by the
 # highest origin it has seen; what a gap leaves out would be taken for a repeat when it comes. Such
 # a producer takes nothing more after a message that was given up: for a worker, which restarts.
+# librdkafka's guarantee leaves out messages that it gives up because time has passed. So it gives
+# up none for that (0): whoever waits for acknowledgements does, and with it the whole process.
 _OUTBOX = {
     "enable.gapless.guarantee": True, "linger.ms": 1, "queue.buffering.max.messages": 500_000,
-    "delivery.timeout.ms": 120_000,
+    "delivery.timeout.ms": 0,
 }
 
 
@@ -124,7 +128,8 @@ class Outbox:
     def send(self, emissions: Iterable[Emission], barrier: BarrierPort) -> None:
         """Hand over to librdkafka; blocks while its queue is full (back-pressure).
 
-        Raises UnreachableError when it takes no more; the barrier then has the fault.
+        Raises UnreachableError when it takes no more, or when its queue stays full for
+        `PATIENCE_S`; the barrier then has the fault.
         """
         assert isinstance(barrier, Barrier)
         produce, reported = self._producer.produce, barrier.reported
@@ -144,19 +149,21 @@ class Outbox:
         self.send((Emission(topic, key, value, partition),), barrier)
 
     def _insist(self, emission: Emission, place: int, barrier: Barrier) -> None:
-        """The queue was full."""
+        """The queue was full: again until there is room."""
+        end = time.monotonic() + PATIENCE_S
         while True:
             time.sleep(0.01)
             try:
                 self._producer.produce(emission.topic, emission.value, emission.key, place,
                                        barrier.reported)
                 return
-            except BufferError:
-                continue
+            except BufferError as fault:
+                if time.monotonic() > end:
+                    raise _refused(barrier, fault) from fault
             except KafkaException as fault:
                 raise _refused(barrier, fault) from fault
 
-    def wait(self, barrier: BarrierPort, timeout_s: float = 60.0) -> None:
+    def wait(self, barrier: BarrierPort, timeout_s: float = PATIENCE_S) -> None:
         """Return when everything under `barrier` is acknowledged by the broker.
 
         Raises UnreachableError when a message failed for good or time ran out; the caller must
@@ -176,6 +183,6 @@ class Outbox:
         self._reporting.close()
 
 
-def _refused(barrier: Barrier, fault: KafkaException) -> UnreachableError:
+def _refused(barrier: Barrier, fault: KafkaException | BufferError) -> UnreachableError:
     barrier.refused(str(fault))
     return unreachable("Kafka takes no messages any more", fault)

@@ -56,13 +56,13 @@ def _raw(value: bytes | str | None) -> bytes:
     return value if isinstance(value, bytes) else (value or "").encode()
 
 
-def unreachable(what: str, fault: KafkaException | None) -> UnreachableError:
+def unreachable(what: str, fault: KafkaException | BufferError | None) -> UnreachableError:
     """One sentence: what was not possible, and Kafka's own words."""
     said = "" if fault is None else f": {words_of(fault)}"
     return UnreachableError(what + said, "look at the broker: kairos status, kairos doctor")
 
 
-def words_of(fault: KafkaException) -> str:
+def words_of(fault: KafkaException | BufferError) -> str:
     said = fault.args[0]
     return said.str() if isinstance(said, KafkaError) else str(said)
 
