@@ -90,6 +90,15 @@ def test_everything_an_analyst_sees_has_a_comment(reader: Client) -> None:
                    "WHERE database = currentDatabase() AND comment = ''")
 
 
+@pytest.mark.parametrize("column", ("trigger", "cause", "outcome", "origin"))
+def test_a_column_that_lists_its_values_lists_the_same_everywhere(column: str,
+                                                                  reader: Client) -> None:
+    told = ask(reader, "SELECT DISTINCT comment FROM system.columns "
+               "WHERE database = currentDatabase() AND name = {name:String} "
+               "AND match(comment, ', .* or ')", name=column)
+    assert len(told) == 1, told
+
+
 def test_identifiers_and_payloads_have_no_column(reader: Client) -> None:
     assert not ask(reader, "SELECT table, name FROM system.columns "
                    "WHERE database = currentDatabase() AND name IN "
