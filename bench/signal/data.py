@@ -28,7 +28,7 @@ START_MS = 1_600_000_000_000
 STEP_MS = 400
 USERS_MAX = 9_999_999
 ITEMS = 20_000
-SOURCES = ("zipf", "otto", "retail", "absence")
+SOURCES = ("zipf", "many", "otto", "retail", "absence")
 RETAIL = (Path(__file__).resolve().parents[2]
           / "streams/worlds/data/online_retail_ii_2009_2010.parquet")
 
@@ -44,7 +44,8 @@ _BROWSERS_ONE_IN = 16
 
 @dataclass(frozen=True)
 class Stream:
-    """Events as columns, in order of time. `ticks` closing records follow in every partition."""
+    """Events as columns, in order of time. `ticks` closing records follow in every partition; the
+    first `swept` events are one of every user."""
 
     user: Ints
     kind: Ints
@@ -53,6 +54,12 @@ class Stream:
     item: Ints
     partitions: int
     ticks: bool = False
+    swept: int = 0
+
+    @property
+    def warm(self) -> float:
+        """Events that are taken in before anything is measured."""
+        return self.swept or len(self) / 3
 
     def __len__(self) -> int:
         return len(self.user)
@@ -89,6 +96,12 @@ class Stream:
         # Sessions of some systems close two gaps after their last event.
         return int(self.ms[-1]) + 3 * ABSENCE_MS + partition
 
+    def of_users_with(self, events: int) -> Stream:
+        """Without the users who have fewer."""
+        often = np.bincount(self.user)[self.user] >= events
+        return Stream(*(column[often] for column in (self.user, self.kind, self.ms, self.cents,
+                                                     self.item)), self.partitions, self.ticks)
+
     def slice(self, begin: int, end: int) -> Stream:
         return Stream(self.user[begin:end], self.kind[begin:end], self.ms[begin:end],
                       self.cents[begin:end], self.item[begin:end], self.partitions)
@@ -112,7 +125,8 @@ class Stream:
 
 def make(source: str, *, events: int, users: int, seed: int = 1, skew: float = 0.9,
          partitions: int = 8, sweep: bool = False) -> Stream:
-    """A stream of `source`. `sweep` begins with one view of every user, within a few minutes.
+    """A stream of `source`. `sweep` begins with one view of every user, a thousand a second, as
+    "many" always does: what is measured then finds everybody there.
 
     Raises ValueError for an unknown source or more users than ids have digits.
     """
@@ -132,10 +146,11 @@ def make(source: str, *, events: int, users: int, seed: int = 1, skew: float = 0
     browser = (user * 2_654_435_761 >> 7) % _BROWSERS_ONE_IN == 0
     kind[browser & (kind == PURCHASE)] = WISHLIST
     step = np.full(events, STEP_MS)
-    if sweep:
-        first = min(users, events)
+    first = min(users, events) if sweep or source == "many" else 0
+    if first:
         user[:first], kind[:first], step[:first] = dice.permutation(users)[:first], VIEW, 1
-    return Stream(user, kind, START_MS + np.cumsum(step), *_wares(dice, events), partitions)
+    return Stream(user, kind, START_MS + np.cumsum(step), *_wares(dice, events), partitions,
+                  swept=first)
 
 
 def _zipf(dice: np.random.Generator, events: int, users: int, skew: float) -> Ints:

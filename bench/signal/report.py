@@ -34,7 +34,8 @@ CLOSELY = "latency, recovery and phases"
 
 _HOW = """Written by `make bench-signal`, section by section: each says when, where and on how \
 much it was measured, by one run. Broker: one node, on the same cores; JSON of about 175 bytes. \
-A third of the events is warm-up. CPU is user + system of the system's processes, the \
+A third of the events is warm-up; of *many*, one event of each of its people (they stand in the \
+table as events too). CPU is user + system of the system's processes, the \
 broker's excluded; *flushed* includes what follows the last firing up to the final checkpoint; \
 *whole* is all CPU from the start, over all events: the one to read for a system that takes in \
 far more than it has put out (Pathway), whose first third is nearly all its work. Medians of the \

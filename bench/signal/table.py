@@ -35,8 +35,9 @@ PROFILES_MIN = 2_000
 TWICE = "kairos-2"
 # For the estimate: a system's start and its topics; what the slower ones do of their share.
 START_S, EVENTS_PER_S, TWIN_S_PER_EVENT = 5.0, 90_000, 20e-6
-QUICK = {"events": 30_000, "users": 1_000, "absence_users": 10_000, "repeats": 1, "forms": ["json"],
-         "rate": 2_000, "seconds": 3, "profiles": PROFILES_MIN, "interval": 1.0,
+QUICK = {"events": 30_000, "users": 1_000, "absence_users": 10_000, "many_users": 10_000,
+         "repeats": 1, "forms": ["json"], "rate": 2_000, "seconds": 3, "profiles": PROFILES_MIN,
+         "interval": 1.0,
          "systems": ["floor", "kairos", "kairos-2", "flink-heap", "kafka-streams", "quixstreams",
                      "bytewax", "pathway", "faust"],
          "closely": ["kairos", "flink-heap"], "keep_results": True}
@@ -60,10 +61,13 @@ class Bench:
     def stream(self, source: str, system: System, workload: str) -> data.Stream:
         """The source's first events, as many as this system is given."""
         share = system.events_share * (HOPPING_SHARE if workload == "W3" else 1)
-        count = max(EVENTS_MIN, int(self.asked.events * share))
+        count, users = max(EVENTS_MIN, int(self.asked.events * share)), self.asked.users
+        if source == "absence":
+            users = min(self.asked.absence_users, max(1, count // 3))
+        if source == "many":
+            users = max(1, int(self.asked.many_users * share))
+            count += users
         if (source, count) not in self._streams:
-            users = (min(self.asked.absence_users, max(1, count // 3)) if source == "absence"
-                     else self.asked.users)
             self._streams[source, count] = data.make(
                 source, events=count, users=users, seed=self.asked.seed, skew=self.asked.skew,
                 partitions=self.asked.partitions)
@@ -225,9 +229,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--absence-users", type=int, default=1_000_000,
                         help="users of W4, at most a third of its events")
+    parser.add_argument("--many-users", type=int, default=5_000_000,
+                        help="users of the source many; everybody comes once before it is measured")
     parser.add_argument("--systems", nargs="+", choices=names, default=names)
     parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--sources", nargs="+", choices=("zipf", "otto", "retail"),
+    parser.add_argument("--sources", nargs="+", choices=("zipf", "many", "otto", "retail"),
                         default=["zipf"])
     parser.add_argument("--forms", nargs="+", choices=("json", "avro"), default=["json", "avro"])
     parser.add_argument("--repeats", type=int, default=3)

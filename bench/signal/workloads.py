@@ -163,6 +163,9 @@ def absence(events: Iterable[Event]) -> Iterator[Firing]:
     yield from ((user, begun) for user, begun in armed.items() if last_ms > begun + ABSENCE_MS)
 
 
+# Whoever has fewer events fires nothing.
+EVENTS_MIN = {"W1": COUNT_EVERY, "W2": RULE_VIEWS_1H_MIN + RULE_CARTS_24H_MIN, "W3": 1, "W4": 1}
+
 TWINS = {"W1": counts, "W2": features, "W3": hopping, "W4": absence}
 
 

@@ -15,7 +15,7 @@ from bench.signal.running import expect, progress
 from bench.signal.systems import Command, registry
 from bench.signal.table import options
 from bench.signal.watching import Processes
-from bench.signal.workloads import FLOOR, WORKLOADS
+from bench.signal.workloads import FLOOR, TWINS, WORKLOADS
 
 
 class Fired:
@@ -34,6 +34,23 @@ def test_progress_counts_the_events_up_to_each_firing_of_a_partition() -> None:
     assert 3_990 <= begin_ms < 4_100
     assert 8_900 < end <= 9_000
     assert end_ms == 1_000 + 8_999
+
+
+def test_of_many_people_everybody_comes_before_anything_is_measured() -> None:
+    stream = data.make("many", events=9_000, users=5_000)
+    assert len(set(stream.user[:5_000].tolist())) == stream.warm == 5_000
+    fired = Fired([(1_000 + number, user, ms)
+                   for number, (user, _, ms, _) in enumerate(stream.events()) if number % 3 == 2])
+    (_, begin), (_, end) = progress(stream, "W1", fired)  # type: ignore[arg-type]
+    assert 5_000 <= begin < 5_050 and 8_900 < end <= 9_000
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("source", ("zipf", "many", "otto"))
+def test_whoever_the_twin_does_not_read_fires_nothing(source: str, workload: str) -> None:
+    stream = data.make(source, events=12_000, users=600)
+    found = expect(workload, stream).firings
+    assert found and found == set(TWINS[workload](stream.events()))
 
 
 def test_progress_without_a_firing_is_none() -> None:
