@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import uint64
 
 from streams.choose.watches import ANCHORS_MAX, LATE_MS
 from streams.engine.compiling import compiled
-from streams.engine.hashing import hash64
+from streams.engine.hashing import hash64, mix
 from streams.kernel.moments import DAY_MS
 
 NODES_MAX = ANCHORS_MAX
@@ -258,7 +259,9 @@ def take(w, waits, b, n, slot, tenant, event_type, event_ms):
             matches, text = matches + 1, text + id_size + item_size + per_size
             if table[k, W_ANCHORS] and ((per >= 0 and per_size == 0) or event_ms <= _cut_of(
                     w, slot, table[k, W_PLAYBOOK])):
-                lost ^= table[k, W_PLAYBOOK] + event_ms // DAY_MS
+                # Mixed: of two sums of a hash and a day, what differs could cancel out.
+                lost = np.int64(mix(uint64(lost) + uint64(table[k, W_PLAYBOOK])
+                                    + uint64(event_ms // DAY_MS)))
     if matches == 0:
         return np.int64(NOBODY)
     if lost and w.noted[slot] != lost:

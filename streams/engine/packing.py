@@ -1,4 +1,4 @@
-"""Packing: rows as records of whole blocks in an arena, without the words that are zero.
+"""Packing: rows without the words that are zero; and as records of whole blocks in an arena.
 
     header (words taken, tail bytes, key bytes, blocks, armed) | key | bit maps | words | tail
 
@@ -57,8 +57,8 @@ def blocks_of(i64, slots, key_sizes, tail_ends, blocks):
 
 
 @compiled
-def _pack(arena, at, i64, slot):
-    """Write a row's words from the 8-byte word `at` of the arena on; how many words that took."""
+def pack(words, at, i64, slot):
+    """Write a row, bit maps and words, from word `at` on; how many words that took."""
     width = i64.shape[1]
     maps = (width + 63) >> 6
     to = at + maps
@@ -67,19 +67,20 @@ def _pack(arena, at, i64, slot):
         for k in range(m << 6, min((m + 1) << 6, width)):
             if i64[slot, k] != 0:
                 bits |= uint64(1) << uint64(k & 63)
-                arena.i64[to] = i64[slot, k]
+                words[to] = i64[slot, k]
                 to += 1
-        arena.i64[at + m] = np.int64(bits)
+        words[at + m] = np.int64(bits)
     return to - at
 
 
 @compiled
-def _unpack(arena, at, i64, slot):
+def unpack(words, at, i64, slot):
+    """What `pack` wrote at `at`, into a row that may hold anything."""
     width = i64.shape[1]
     source = at + ((width + 63) >> 6)
     for k in range(width):
-        if uint64(arena.i64[at + (k >> 6)]) >> uint64(k & 63) & uint64(1):
-            i64[slot, k] = arena.i64[source]
+        if uint64(words[at + (k >> 6)]) >> uint64(k & 63) & uint64(1):
+            i64[slot, k] = words[source]
             source += 1
         else:
             i64[slot, k] = 0
@@ -102,7 +103,7 @@ def store_all(arena, heads, first, blocks, i64, ix, slots, tails, tail_ends, arm
         for i in range(key_bytes):
             arena.u8[base + HEADER_BYTES + i] = ix.arena[ix.starts[slot] + i]
         at = base + HEADER_BYTES + _padded(key_bytes)
-        words = _pack(arena, at >> 3, i64, slot)
+        words = pack(arena.i64, at >> 3, i64, slot)
         at += 8 * words
         for i in range(tail_at, tail_ends[n]):
             arena.u8[at + i - tail_at] = tails[i]
@@ -123,7 +124,7 @@ def load_all(arena, blocks, ix, i64, slots, tail_at, tail_sizes):
         key_bytes = np.int64(arena.u32[head + KEY])
         slots[n] = insert(ix, arena.u8, at, key_bytes, hash64(arena.u8, at, key_bytes))
         at += _padded(key_bytes)
-        _unpack(arena, at >> 3, i64, slots[n])
+        unpack(arena.i64, at >> 3, i64, slots[n])
         tail_at[n] = at + 8 * np.int64(arena.u32[head + WORDS])
         tail_sizes[n] = arena.u32[head + TAIL]
 
@@ -135,6 +136,6 @@ def read_all(arena, blocks, i64, tail_at, tail_sizes):
         base = np.int64(blocks[n]) * BLOCK
         head = base >> 2
         at = base + HEADER_BYTES + _padded(np.int64(arena.u32[head + KEY]))
-        _unpack(arena, at >> 3, i64, n)
+        unpack(arena.i64, at >> 3, i64, n)
         tail_at[n] = at + 8 * np.int64(arena.u32[head + WORDS])
         tail_sizes[n] = arena.u32[head + TAIL]

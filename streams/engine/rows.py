@@ -10,7 +10,7 @@ memory or not, a row is the same bytes to the changelog, to snapshots and to who
 The first eight bytes of a row are its *stamp*: the next input offset it has not seen, below which
 nothing is taken into it. Recovery does not rest on it: rows come back exactly as of the committed
 offsets, see `versions`. The bytes of a row are its changelog value and its snapshot record: a
-header, the row, the tail as JSON.
+header, the row without its zero words, the tail as JSON (`framed`).
 """
 
 from __future__ import annotations
@@ -194,7 +194,8 @@ class Rows:
             self._dropped.discard(key)
             return
         row, tail = self.read(value)
-        (slot,) = self._take([key], np.frombuffer(row, np.uint8)[None, :])
+        (slot,) = self._take([key]).tolist()
+        self._bytes[slot] = np.frombuffer(row, np.uint8)
         if tail:
             self._hear(slot, tail)
 
@@ -206,21 +207,17 @@ class Rows:
 
     def apply_plain(self, rows: Mapping[bytes, bytes], behind: int = 0) -> dict[bytes, bytes]:
         """Take rows of this layout without tails, `behind` so many bytes; returns the others."""
-        plain = framed.header(self.layout, self.row_bytes)
-        size = behind + len(plain) + self.row_bytes
-        keys = [key for key, value in rows.items()
-                if len(value) == size and value.startswith(plain, behind)]
+        keys, words, starts = framed.plain(rows, self.layout, self.row_bytes, behind)
         room = len(keys) if self._room is None else max(
             self._limit(self._room.memory_bytes) // 4, 1)
-        for start in range(0, len(keys), room or 1):
-            some = keys[start:start + room]
-            whole = np.frombuffer(b"".join(rows[key] for key in some), np.uint8)
-            self._take(some, whole.reshape(-1, size)[:, -self.row_bytes:])
+        for at in range(0, len(keys), room or 1):
+            slots = self._take(keys[at:at + room])
+            framed.unpack_all(words, starts[at:at + room], self.views.i64, slots)
         taken = set(keys) if len(keys) < len(rows) else rows.keys()
         return {key: value for key, value in rows.items() if key not in taken}
 
-    def _take(self, keys: Sequence[bytes], rows: npt.NDArray[np.uint8]) -> list[int]:
-        """Rows as the changelog has them; what was here of them is replaced, tails as well."""
+    def _take(self, keys: Sequence[bytes]) -> Slots:
+        """Slots for rows as the changelog has them; what varies in what was here is forgotten."""
         if self._room is not None and (len(self.index) + len(keys)
                                        > self._limit(self._room.memory_bytes)):
             self.make_room(max(len(keys), _AT_ONCE))
@@ -230,10 +227,8 @@ class Rows:
         new = [keys[n] for n in np.nonzero(self.index.find_all(keys) < 0)[0].tolist()]
         self.reserve(len(new), sum(map(len, new)))
         slots = self.index.add_all(keys)
-        self._bytes[slots] = rows
         self._forget(slots)
-        taken: list[int] = slots.tolist()
-        return taken
+        return slots
 
     def read(self, value: bytes) -> tuple[bytes, dict[str, Any]]:
         """(row, tail) of what `encode` gave, brought over to this layout. Raises StateError."""

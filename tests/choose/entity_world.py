@@ -16,7 +16,7 @@ from streams.choose.entities.spec import EntitySpec
 from streams.choose.features.spec import FeatureSpec
 from streams.choose.program import Program
 from streams.choose.tables import Tables, tables_of
-from streams.engine import checkpoints
+from streams.engine import checkpoints, framed
 from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.kernel.ids import partition_of
@@ -162,4 +162,5 @@ class Shop:
     def rows(self, part: int = 0) -> dict[bytes, bytes]:
         """Rows of things, their stamps left out."""
         tables: Tables = tables_of(self.states[part])
-        return {key: (tables.encode(key) or b"")[24:] for key in tables.entities}
+        rows = ((key, framed.split(tables.encode(key) or b"")) for key in tables.entities)
+        return {key: (row or b"")[8:] + orjson.dumps(tail) for key, (_, row, tail) in rows}

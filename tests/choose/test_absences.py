@@ -134,6 +134,18 @@ def test_a_flood_of_events_without_their_object_is_told_once_a_day_and_stays_in_
     assert store.held == len(days) and store.nameless == {("cart", day) for day in days}
 
 
+def test_another_day_without_objects_is_told_whichever_was_told_last() -> None:
+    """Two playbooks miss theirs on each: what differs must not cancel out."""
+    first = START // DAY_MS
+    for day in range(first + 1, first + 200):
+        for other in (day - 1, day - 2, first):
+            store = Store()
+            for number, at in enumerate((other, day)):
+                store.take(event(number, "cart_add", at * DAY_MS), ())
+            assert store.nameless == {(name, at) for name in ("cart", "item")
+                                      for at in (other, day)}
+
+
 def order(found: list[tuple[str, absences.Ripe]]) -> list[Any]:
     return sorted((name, r.deadline_ms, r.object_id, r.anchor_ms, r.event_id, r.items)
                   for name, r in found)

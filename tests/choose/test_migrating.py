@@ -28,6 +28,7 @@ from streams.choose.features.spec import FILTERS, FeatureSpec
 from streams.choose.program import Program
 from streams.choose.segments import SegmentSpec, meaning_of
 from streams.choose.tables import LAYOUT_PREFIX, Tables, group_key
+from streams.engine import framed
 from streams.engine.hashing import signed_hash
 from streams.engine.rows import Rows
 from streams.kernel.errors import StateError
@@ -42,17 +43,23 @@ def moved(row: bytes, old: Layout, new: Layout) -> bytes:
     return Plan(Described.read(old.description), Described.read(new.description)).move(row)
 
 
+def row_of(fast: Fast) -> bytes:
+    _, row, _ = framed.split(fast.bytes())
+    assert row is not None
+    return row
+
+
 def continued(old: Fast, specs: tuple[FeatureSpec, ...], *, wide: bool) -> Fast:
     """The row of `old`, under other definitions."""
     found = Fast(specs, wide=wide)
-    row = old.bytes()[16:]
+    row = row_of(old)
     v = found.rows.views
     v.u8[found.slot] = list(moved(row, old.layout, found.layout))
     return found
 
 
 def cell_bytes(row: Fast) -> dict[str, bytes]:
-    raw = row.bytes()[16:]
+    raw = row_of(row)
     return {name: raw[c.at:c.at + c.size] for name, c in row.layout.cells.items()}
 
 

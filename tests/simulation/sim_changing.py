@@ -15,6 +15,7 @@ import numpy as np
 import sim
 from sim_broker import Broker
 from sim_choose import SPOKEN, fill, heard, rows
+from sim_rows import in_place
 from test_choose_crash import PLAYBOOKS
 
 from streams import pipeline
@@ -89,7 +90,8 @@ def compare(world: Any, when: str) -> None:
 def unstamped(found: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
     """Without the offset that a row has seen: a timer that comes up in vain stamps its row, and
     whoever recovered meanwhile has not armed it."""
-    return {key: row[:16] + row[24:] for key, row in found.items() if row is not None}
+    return {key: (whole := in_place(row))[:16] + whole[24:]
+            for key, row in found.items() if row is not None}
 
 
 def calm(world: Any) -> tuple[PartitionState, dict[str, list[bytes | None]], dict[int, int]]:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 import test_backfill
 from broker_model import Broker
+from sim_rows import in_place
 from test_backfill import append, fill, layouts_of, settle, story
 
 from schemas import contract
@@ -138,7 +139,7 @@ def test_rows_end_as_if_the_features_had_been_there(
 def unstamped(found: dict[Any, bytes]) -> dict[Any, bytes]:
     """Without offsets, which handovers make others: what fills lies between them in the log."""
     return {key: row[:16] + (row[32:] if key[1][:1] == rows_of_things.ENTITY_PREFIX else row[24:])
-            for key, row in found.items()}
+            for key, row in zip(found, map(in_place, found.values()), strict=True)}
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from broker_model import Broker, drive
+from sim_rows import in_place
 
 from schemas import contract
 from streams.choose.agent import ChooseLogic
@@ -76,7 +77,7 @@ def result(broker: Broker) -> tuple[list[Any], list[Any], dict[bytes, Any]]:
     lane = drive(broker, logic(), 0, batch=7, checkpoint_every=2)
     assert lane is not None
     slab = lane.state.slab
-    rows = {key: slab.encode(key)[16:] for key in slab}      # type: ignore[index]
+    rows = {key: in_place(slab.encode(key))[16:] for key in slab}      # type: ignore[index]
     return (heard(broker, "decisions.made", "decision_id"),
             heard(broker, "segments.changed", "change_id"), rows)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from broker_model import Broker, drive
+from sim_rows import in_place
 from test_choose_crash import PLAYBOOKS, START, heard, watermark
 
 from schemas import contract
@@ -95,7 +96,7 @@ def test_cells_and_groups_are_as_if_it_had_always_been_the_person(seed: int) -> 
         lane = drive(world(*story(seed, known_from=known_from)), logic(), 0)
         assert lane is not None
         size = compiled().people.row_bytes + 16
-        rows.append(person_row(lane)[HEADER_BYTES:size])
+        rows.append(in_place(person_row(lane))[HEADER_BYTES:size])
     assert rows[0] == rows[1], f"{seed=}"
 
 
@@ -252,8 +253,8 @@ def test_a_crash_anywhere_in_a_handover_changes_nothing(seed: int) -> None:
         assert heard(broker, "decisions.made", "decision_id") == told, f"{seed=} {fuse=}"
         found = {key: again.state.slab.encode(key) for key in again.state.slab
                  if not is_group(key)}
-        assert {k: (r or b"")[24:] for k, r in found.items()} == {
-            k: (r or b"")[24:] for k, r in rows.items()}, f"{seed=} {fuse=}"
+        assert {k: in_place(r)[24:] for k, r in found.items()} == {
+            k: in_place(r)[24:] for k, r in rows.items()}, f"{seed=} {fuse=}"
 
 
 @pytest.mark.parametrize("known", [*range(250, 257), *range(314, 322)])

@@ -9,6 +9,7 @@ import orjson
 import pytest
 import test_backfill
 from broker_model import Broker, drive
+from sim_rows import in_place
 from test_choose_crash import event, playbook, without_stamps, world
 
 from schemas import contract
@@ -78,7 +79,7 @@ def result(broker: Broker, batch: int = 7) -> tuple[dict[str, Any], list[Any], d
     lane = drive(broker, logic(), 0, batch=batch, checkpoint_every=2)
     assert lane is not None
     slab = lane.state.slab
-    rows = {key: slab.encode(key)[16:] for key in slab}      # type: ignore[index]
+    rows = {key: in_place(slab.encode(key))[16:] for key in slab}      # type: ignore[index]
     decisions, changes = (
         {fields[name]: fields for _, value in reversed(broker.logs[topic, 0])
          if contract(topic).is_mine(value) and (fields := contract(topic).decode(value))}
