@@ -256,13 +256,15 @@ class Rows:
         self._dropped.clear()
 
     def take_dirty(self) -> list[bytes]:
-        """The keys due for the changelog, in a stable order; nothing is dirty afterwards."""
+        """The keys due for the changelog, as their rows lie in memory, then those that are gone;
+        nothing is dirty afterwards."""
         slots = np.nonzero(self.views.dirty.view(np.bool_))[0]    # of bytes it would take ten times
-        due = self._dropped.union(self.index.keys(slots))
+        due = self.index.keys(slots)
+        gone = sorted(self._dropped.difference(due)) if self._dropped else []
         self._recent[slots] = 1
         self.views.dirty[slots] = 0
         self._dropped.clear()
-        return sorted(due)
+        return due + gone
 
     def _grow(self) -> None:
         """As many rows as the index has slots; what there is keeps its place."""

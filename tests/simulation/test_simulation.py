@@ -39,7 +39,7 @@ def test_the_choose_stage_gives_its_own_calm_answers(seed: int) -> None:
 
 
 def test_with_next_to_no_memory_the_answers_are_those_of_a_twin_with_enough() -> None:
-    happened = sum((sim.run(seed, stage=sim_cold) for seed in range(12)), Counter[str]())
+    happened = sum((sim.run(seed, stage=sim_cold) for seed in range(16)), Counter[str]())
     assert happened["crashes"] > 10 and happened["rows out of memory"] > 40
 
 
