@@ -12,6 +12,9 @@ The table is closed, the damaged parts are taken out of its folder, and it is op
 - In place of a part that a merge or a mutation made, the engine goes back to the parts it was made
   of, which it keeps for eight minutes.
 
+A token whose line the system refused is known only until the table is closed: which one it was,
+nobody can tell afterwards.
+
 ALTER TABLE ... DROP PART is not used: it throws those away at once, also where the part that was
 made of them is damaged.
 """
