@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench.measuring import calibrate
 from bench.signal import crashing, data, pacing, report, speeds, topics
+from bench.signal.jvm_systems import HEAP_MB
 from bench.signal.running import Expected, Result, expect, measure
 from bench.signal.systems import Job, System, registry
 from bench.signal.workloads import FLOOR, WORKLOADS
@@ -257,7 +258,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--partitions", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--skew", type=float, default=0.9, help="exponent of Zipf's law")
-    parser.add_argument("--heap-mb", type=int, default=3072, help="largest heap of a JVM")
+    parser.add_argument("--heap-mb", type=int, default=HEAP_MB,
+                        help="largest heap of a JVM; RocksDB gets outside it what exceeds this")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--keep-results", action="store_true", help="print only, write nothing")
     parser.add_argument("--quick", action="store_true",

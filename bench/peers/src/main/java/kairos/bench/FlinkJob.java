@@ -34,13 +34,13 @@ import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.util.Collector;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 
-/** The workloads on Flink in one process; the argument is the state backend, hashmap or rocksdb. */
+/** The workloads on Flink in one process; the arguments: hashmap, or rocksdb and its managed MiB. */
 public final class FlinkJob {
     private FlinkJob() {}
 
     public static void main(String[] words) throws Exception {
         StreamExecutionEnvironment flink =
-                StreamExecutionEnvironment.createLocalEnvironment(Told.THREADS, settings(words[0]));
+                StreamExecutionEnvironment.createLocalEnvironment(Told.THREADS, settings(words));
         flink.getConfig().enableObjectReuse();
         flink.enableCheckpointing(Told.INTERVAL_MS, CheckpointingMode.EXACTLY_ONCE);
         DataStream<Event> events = flink.fromSource(source(), times(), "events");
@@ -61,16 +61,16 @@ public final class FlinkJob {
         flink.execute(Told.GROUP);
     }
 
-    private static Configuration settings(String backend) throws IOException {
+    private static Configuration settings(String[] words) throws IOException {
         Configuration settings = new Configuration();
-        settings.set(StateBackendOptions.STATE_BACKEND, backend);
+        settings.set(StateBackendOptions.STATE_BACKEND, words[0]);
         settings.set(CheckpointingOptions.CHECKPOINT_STORAGE, "filesystem");
         settings.set(CheckpointingOptions.CHECKPOINTS_DIRECTORY, Path.of(Told.STATE, "checkpoints").toUri().toString());
         settings.set(CheckpointingOptions.EXTERNALIZED_CHECKPOINT_RETENTION,
                 ExternalizedCheckpointRetention.RETAIN_ON_CANCELLATION);
-        if (backend.equals("rocksdb")) {
+        if (words[0].equals("rocksdb")) {
             settings.set(CheckpointingOptions.INCREMENTAL_CHECKPOINTS, true);
-            settings.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, MemorySize.ofMebiBytes(512));
+            settings.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, MemorySize.ofMebiBytes(Long.parseLong(words[1])));
         }
         newest().ifPresent(path -> settings.set(StateRecoveryOptions.SAVEPOINT_PATH, path.toUri().toString()));
         return settings;
