@@ -9,7 +9,8 @@ decides what they are told, and only one log gives one order to events and hando
 
 Merging is an algebra (`features/merging.py`). Of what is not numbers: caps count the messages of
 both, cool-downs run from the later one, triggers go on from what was done under either id
-(`triggers.merge`), and whoever was held out under either id stays held out.
+(`triggers.merge`), whoever was held out under either id stays held out, and who was in a segment
+under either stays in it for as long as its rule lets those stay who are in.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ import numpy as np
 
 from streams.choose import awaiting, decision, triggers
 from streams.choose.absences import Absences
-from streams.choose.features.layout import FLAGS, MOVED, NEWEST, PURPOSES, STAMP, TENANT, Layout
+from streams.choose.features.layout import (
+    FLAGS,
+    MASK,
+    MOVED,
+    NEWEST,
+    PURPOSES,
+    STAMP,
+    TENANT,
+    Layout,
+)
 from streams.choose.features.merging import merge
 from streams.choose.losing import take_lost
 from streams.engine.rows import Rows
@@ -76,14 +86,20 @@ def newest_ms(people: Rows, encoded: bytes) -> int:
 
 
 def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: Absences,
-            in_force: Collection[str]) -> dict[str, int]:
-    """Merge a visitor's encoded row into the person's; returns what was too much for the triggers
-    to keep, by playbook. `in_force`: playbooks of absences."""
+            in_force: Collection[str]) -> tuple[int, dict[str, int]]:
+    """Merge a visitor's encoded row into the person's; returns (segments that the person was in,
+    what was too much for the triggers to keep, by playbook).
+
+    in_force   playbooks of absences
+    The row says that they were in the segments of both: the caller states them anew.
+    """
     row, theirs = people.read(encoded)
     other = np.frombuffer(row, np.uint8).copy()      # aligned, whatever the record was
     header = other.view(np.int64)
     merge(layout, people.views.u8[slot], other)
     i64 = people.views.i64
+    before = int(i64[slot, MASK])
+    i64[slot, MASK] |= header[MASK]
     if i64[slot, TENANT] == 0:
         i64[slot, TENANT], i64[slot, PURPOSES] = header[TENANT], header[PURPOSES]
     mine = people.tail(slot)
@@ -93,7 +109,7 @@ def take_in(layout: Layout, people: Rows, slot: int, encoded: bytes, absences: A
     lost = take_lost(mine["w"])
     absences.freeze(slot, mine["w"])
     people.views.dirty[slot] = 1
-    return lost
+    return before, lost
 
 
 def merge_tails(mine: dict[str, Any], theirs: dict[str, Any]) -> None:

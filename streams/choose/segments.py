@@ -1,6 +1,6 @@
 """Segments: which groups a person just entered or left.
 
-In       the person's features as of a moment
+In       the person's features as of a moment, and the segments that they were in before it
 Out      the set of segments; entering and leaving as changes
 Keeps    the names of the segments the person is in
 Refuses  nothing
@@ -10,13 +10,21 @@ Time     re-read after each event, and at the next moment at which time alone ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from streams.choose.features.clusters import Clusters
 from streams.choose.features.lists import PeopleList
 from streams.choose.features.spec import FeatureSpec
-from streams.playbooks.conditions import NOTHING_KNOWN, Known, features_in, holds
+from streams.playbooks.conditions import (
+    NOTHING_KNOWN,
+    Asked,
+    Known,
+    features_in,
+    holds,
+    parse_condition,
+)
 from streams.playbooks.model import Condition
 
 OTHER = "other"
@@ -33,11 +41,31 @@ class SegmentSpec:
     lists: tuple[PeopleList, ...] = ()
 
 
+def parse_rule(name: str, body: Any, *, features: Collection[str] | None,
+               segments: Collection[str] | None, asked: Asked) -> Condition:
+    """The rule of the segment `name`: a condition, or with hysteresis {enter: C, stay: C}, which
+    holds while `enter` does, and of whoever is in it already while `stay` does.
+
+    For the other arguments see `parse_condition`. Raises ValueError likewise.
+    """
+    def parsed(part: Any) -> Condition:
+        return parse_condition(part, features=features, segments=segments, asked=asked)
+
+    if not isinstance(body, dict) or not body.keys() & {"enter", "stay"}:
+        return parsed(body)
+    if body.keys() != {"enter", "stay"}:
+        raise ValueError("'enter' and 'stay' stand together and alone; write {enter: CONDITION, "
+                         "stay: CONDITION}")
+    return Condition("any", (parsed(body["enter"]), Condition("all", (
+        Condition("was", name=name), parsed(body["stay"])))))
+
+
 def members_of(specs: Iterable[SegmentSpec], feature: Callable[[str], float | None],
                known: Known = NOTHING_KNOWN,
                cluster: Callable[[Clusters], str] = lambda clusters: "") -> list[str]:
     """Names of the segments that hold, in the order they are declared.
 
+    known     `was_in` tells the segments that they were in before
     cluster   which one the person is nearest to; `known` need not tell
     """
     found: list[str] = []
@@ -64,25 +92,5 @@ def cell_of(members: list[str]) -> str:
     return members[0] if members else OTHER
 
 
-def features_of(specs: Iterable[SegmentSpec]) -> set[str]:
-    """All features that decide about membership."""
-    return set().union(*(features_in(spec.rule) | _axes_of(spec) for spec in specs))
-
-
 def _axes_of(spec: SegmentSpec) -> set[str]:
     return {axis.feature for axis in spec.clusters.axes} if spec.clusters is not None else set()
-
-
-def thresholds_of(specs: Iterable[SegmentSpec]) -> dict[str, tuple[float, ...]]:
-    """Per feature the numbers it is compared with: where a value may cross by time alone."""
-    found: dict[str, set[float]] = {}
-
-    def walk(condition: Condition) -> None:
-        if condition.op == "feature":
-            found.setdefault(condition.name, set()).add(condition.number)
-        for part in condition.parts:
-            walk(part)
-
-    for spec in specs:
-        walk(spec.rule)
-    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}

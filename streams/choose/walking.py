@@ -281,14 +281,14 @@ class Walk:
         """A row becomes part of the person's; segments and timers are stated anew."""
         slot = self._people.slot(person.encode())
         cared, is_known = self._cared(slot), self._tables.tenant_of(slot) is not None
-        lost = handing.take_in(self._program.people, self._people, slot, row,
-                               self._tables.absences, self._waiting(tenant))
+        before, lost = handing.take_in(self._program.people, self._people, slot, row,
+                                       self._tables.absences, self._waiting(tenant))
         if not is_known and self._tables.tenant_of(slot) is not None:
             self._groups.count_people(tenant, 1)
         self._tables.care(person.encode(), cared, self._cared(slot))
         # As of the watermark: what had lapsed before it lapsed for good, and wakes nobody again.
         now_ms = max(self._state.watermarks.of(tenant), 0)
-        before, after = self._moving.regroup(slot, now_ms)
+        _, after = self._moving.regroup(slot, now_ms)
         at_ms = max(now_ms, int(self._people.views.i64[slot, NEWEST]))
         self._tell_changes(slot, person, at_ms, cause, before, after)
         self._voice.tell_lost(slot, tenant, at_ms, lost)

@@ -48,6 +48,7 @@ class Known:
     in_cluster  whether a learned cluster is theirs
     trait       their trait of a name, '' when it is not known
     in_list     whether they are on a list
+    was_in      whether they were in a segment so far
     texts       the texts of a feature, none where it has no value
     """
 
@@ -55,6 +56,7 @@ class Known:
     in_cluster: Callable[[str], bool] = lambda cluster: False
     trait: Callable[[str], str] = lambda name: ""
     in_list: Callable[[str], bool] = lambda name: False
+    was_in: Callable[[str], bool] = lambda segment: False
     texts: Callable[[str], Collection[str]] = lambda feature: ()
 
 
@@ -231,6 +233,8 @@ def holds(condition: Condition, feature: Callable[[str], float | None],
         return known.in_cluster(condition.name)
     if condition.op == "list":
         return known.in_list(condition.name)
+    if condition.op == "was":
+        return known.was_in(condition.name)
     if condition.op == "trait":
         return known.trait(condition.name) == condition.text
     if condition.op == "feature" and condition.text:
@@ -270,8 +274,8 @@ def show_condition(condition: Condition) -> str:
     """The condition as people read it."""
     if condition.op == "cluster":
         return f"of the kind {condition.name}"
-    if condition.op == "segment":
-        return f"in {condition.name}"
+    if condition.op in ("segment", "was"):
+        return f"{'in' if condition.op == 'segment' else 'already in'} {condition.name}"
     if condition.op == "list":
         return f"on the list {condition.name}"
     if condition.op == "trait":

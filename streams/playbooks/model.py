@@ -20,13 +20,15 @@ class Condition:
 
     op    all | any | not (with `parts`), feature (with name, compare, number), segment (with name);
           and what only segments ask for: bucket (with name, compare, number: the person's place in
-          it, 0 to 100), cluster (with name), trait (with name, text), list (with name)
+          it, 0 to 100), cluster (with name), trait (with name, text), list (with name), was (with
+          name: the person was in that segment so far)
     compare   at_least | at_most | above | below | equals | every (a multiple of it: each tenth
               order); a feature without a value fails them all. Of features that are texts:
               is | has (with `text`)
     """
 
-    op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster", "trait", "list"]
+    op: Literal["all", "any", "not", "feature", "segment", "bucket", "cluster", "trait", "list",
+                "was"]
     parts: tuple[Condition, ...] = ()
     name: str = ""
     compare: Literal["at_least", "at_most", "above", "below", "equals", "every", "is", "has",

@@ -23,7 +23,7 @@ from streams.engine.records import Out, Record
 from streams.engine.stage import PartitionState
 from streams.kernel.moments import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kernel.side_inputs import SideInputs
-from streams.playbooks.conditions import holds
+from streams.playbooks.conditions import Known, holds
 from streams.playbooks.model import Condition, Playbook, Trigger
 
 BEGIN = 1_700_000_400_000 // DAY_MS * DAY_MS
@@ -53,6 +53,10 @@ def no(part: Condition) -> Condition:
     return Condition("not", parts=(part,))
 
 
+def stays(name: str, enter: Condition, stay: Condition) -> Condition:
+    return Condition("any", parts=(enter, both(Condition("was", name=name), stay)))
+
+
 SEGMENTS = tuple(SegmentSpec(name, rule) for name, rule in {
     "busy": asks("views_1h", "at_least", 3),
     "quiet": asks("views_1d", "below", 1),
@@ -62,6 +66,12 @@ SEGMENTS = tuple(SegmentSpec(name, rule) for name, rule in {
     "fresh": asks("since", "at_most", 0.25),
     "gone": asks("since", "at_least", 0.5),
     "amid": both(asks("since", "at_least", 0.125), no(Condition("segment", name="gone"))),
+    "settled": stays("settled", asks("views_1h", "at_least", 3), asks("views_1d", "at_least", 2)),
+    "dear_yet": stays("dear_yet", asks("mean_1d", "above", 12), asks("mean_1d", "above", 4)),
+    "sought": stays("sought", both(asks("since", "at_least", 0.125),
+                                   asks("items_6h", "at_least", 1),
+                                   no(Condition("segment", name="settled"))),
+                    asks("views_1d", "at_least", 1)),
 }.items())
 PLAYBOOKS = tuple(
     replace(playbook(Trigger("segment", segment=spec.name, enters=enters),
@@ -185,7 +195,7 @@ def slowly(told: list[dict[str, Any]]) -> list[Change]:
                     history += [_heard(n, each) for n, each in enumerate(own)
                                 if each["event_ms"] == at_ms]
                 if history:
-                    now = _members(history, at_ms)
+                    now = _members(history, at_ms, inside)
                     found += [(who, spec.name, entered, at_ms) for entered, some in (
                         (True, now - inside), (False, inside - now))
                         for spec in SEGMENTS if spec.name in some]
@@ -198,11 +208,11 @@ def _heard(n: int, each: dict[str, Any]) -> Heard:
                  item=each["item_id"])
 
 
-def _members(history: list[Heard], at_ms: int) -> frozenset[str]:
+def _members(history: list[Heard], at_ms: int, inside: frozenset[str]) -> frozenset[str]:
     names: list[str] = []
     for spec in SEGMENTS:
         if holds(spec.rule, lambda name: obvious(BY_NAME[name], history, at_ms, BY_NAME),
-                 names.__contains__):
+                 names.__contains__, Known(was_in=inside.__contains__)):
             names.append(spec.name)
     return frozenset(names)
 
@@ -221,7 +231,8 @@ def test_a_history_read_at_once_tells_every_change_as_of_its_own_moment() -> Non
         lapsed |= {each[1:3] for each in expected if each[3] not in times}
     assert lapsed >= {("busy", False), ("quiet", True), ("paying", True), ("paying", False),
                       ("curious", False), ("dear", False), ("fresh", False), ("gone", True),
-                      ("amid", True), ("amid", False)}
+                      ("amid", True), ("amid", False), ("settled", False), ("dear_yet", False),
+                      ("sought", True), ("sought", False)}
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -28,11 +28,11 @@ from streams.choose.features.spec import (
     FeatureSpec,
 )
 from streams.choose.program import Program
-from streams.choose.segments import SegmentSpec
+from streams.choose.segments import SegmentSpec, parse_rule
 from streams.choose.triggers.interests import rhythms
 from streams.kernel.errors import DefinitionError
 from streams.kernel.moments import parse_span
-from streams.playbooks.conditions import Asked, names_in, parse_condition
+from streams.playbooks.conditions import Asked, names_in
 from streams.playbooks.shapes import Fault
 from streams.playbooks.source import Spot
 
@@ -264,8 +264,8 @@ def _segments(files: list[Source], features: dict[str, str], clusters: Clusters 
     asked = Asked(() if clusters is None else clusters.names, lists)
     for name, each in said.items():
         try:
-            rule = parse_condition(each.body.plain(), features=features,
-                                   segments={spec.name for spec in found}, asked=asked)
+            rule = parse_rule(name, each.body.plain(), features=features,
+                              segments={spec.name for spec in found}, asked=asked)
             found.append(SegmentSpec(name, rule, clusters if names_in(rule, "cluster") else None,
                                      tuple(lists[one] for one in sorted(names_in(rule, "list")))))
         except ValueError as fault:

@@ -22,8 +22,9 @@ from streams.choose.features import spec
 from streams.choose.features.clusters import no_axis
 from streams.choose.features.layout import Layout
 from streams.choose.features.room import rooms_of
+from streams.choose.segments import parse_rule
 from streams.kernel.moments import DAY_MS, show_span
-from streams.playbooks.conditions import Asked, parse_condition
+from streams.playbooks.conditions import Asked
 from streams.playbooks.shapes import Choice, Fault, Fields, Key, ListOf, MapOf, Number, Span, Text
 from streams.playbooks.source import Spot
 
@@ -112,14 +113,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A condition over declared features and the segments before it."""
+    """What `parse_rule` takes: a condition over declared features and the segments before it."""
 
     def schema(self) -> dict[str, Any]:
         return {"type": "object"}
 
     def faults(self, spot: Spot, where: str) -> Iterable[Fault]:
         try:
-            parse_condition(spot.plain(), features=None, segments=None, asked=Asked(None, None))
+            parse_rule("", spot.plain(), features=None, segments=None, asked=Asked(None, None))
         except ValueError as fault:
             yield condition_fault(spot.line, where, fault)
 
@@ -176,7 +177,8 @@ FEATURES = Fields({
 
 SEGMENTS = Fields({
     "version": _VERSION,
-    "segments": Key(MapOf(_NAME, Rule(), 1, SEGMENTS_MAX), "name: condition", required=True),
+    "segments": Key(MapOf(_NAME, Rule(), 1, SEGMENTS_MAX),
+                    "name: condition, or name: {enter: condition, stay: condition}", required=True),
 })
 
 # What a Python file declares: each of these only where it does.
@@ -212,7 +214,7 @@ _ASKABLE = ("a segment may ask for features, traits, lists, buckets, clusters an
 
 
 def condition_fault(line: int, where: str, fault: ValueError) -> Fault:
-    """What `parse_condition` says of a segment's rule, with the remedy apart."""
+    """What `parse_rule` says of a segment's rule, with the remedy apart."""
     said, *remedy = _REMEDY.split(str(fault), maxsplit=1)
     return Fault(line, f"{where}: {said}", remedy[0] if remedy else _ASKABLE)
 

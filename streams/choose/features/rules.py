@@ -16,7 +16,7 @@ from numba import uint64
 
 from streams.choose.features.buckets import place_of
 from streams.choose.features.clusters import RUNGS, Clusters, nearest
-from streams.choose.features.layout import R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
+from streams.choose.features.layout import MASK, R_A, R_B, R_HOW, READ_RATIO, TENANT, Layout
 from streams.choose.features.lists import PeopleList, is_listed
 from streams.choose.features.reading import has_text, read
 from streams.choose.features.texts import name_hash
@@ -27,8 +27,8 @@ from streams.playbooks.conditions import COMPARES
 from streams.playbooks.model import Condition
 
 _DEPTH_MAX = 60
-_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER, _TRAIT, _LIST, _TEXT = (
-    range(12))
+(_FEATURE, _SEGMENT, _ALL, _ANY, _NOT, _UNLESS, _IF, _BUCKET, _CLUSTER, _TRAIT, _LIST, _TEXT,
+ _WAS) = range(13)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,9 @@ def _emit(rule: Condition, layout: Layout, names: _Names,
     elif rule.op == "cluster":
         assert names.clusters is not None, "definitions accept only clusters that are learned"
         steps.append((_CLUSTER, names.clusters.names.index(rule.name), 0, 0.0))
-    elif rule.op == "segment":
-        steps.append((_SEGMENT, names.segments.index(rule.name), 0, 0.0))
+    elif rule.op in ("segment", "was"):
+        steps.append((_SEGMENT if rule.op == "segment" else _WAS, names.segments.index(rule.name),
+                      0, 0.0))
     elif rule.op == "trait":
         steps.append((_TRAIT, layout.traits[rule.name], signed_hash(rule.text), 0.0))
     elif rule.op == "list":
@@ -171,7 +172,8 @@ def _compares(compare, value, number):
 
 @compiled
 def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask, who):
-    """The truth of one rule as of `at_ms`, for a member of the segments in `mask`.
+    """The truth of one rule as of `at_ms`, for a member of the segments in `mask`; those of the row
+    are the ones that the person was in before.
 
     who   hash of the person's id; any number where no rule asks for a bucket or a list
     """
@@ -190,6 +192,8 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask,
             stack = (stack << one) | (one if truth else uint64(0))
         elif step == _SEGMENT:
             stack = (stack << one) | ((uint64(mask) >> uint64(steps[s, 1])) & one)
+        elif step == _WAS:
+            stack = (stack << one) | ((uint64(i64[slot, MASK]) >> uint64(steps[s, 1])) & one)
         elif step == _BUCKET:
             place = place_of(who, i64[slot, TENANT], steps[s, 1])
             truth = _compares(steps[s, 2], place, numbers[s])
@@ -220,7 +224,8 @@ def rule_holds(steps, numbers, first, last, rd, u8, u16, i64, slot, at_ms, mask,
 
 @compiled
 def members_mask(starts, steps, numbers, rd, u8, u16, i64, slot, at_ms, who):
-    """Bit r is set when rule r holds; a rule may ask for those before it."""
+    """Bit r is set when rule r holds; a rule may ask for those before it, and for what the row says
+    of the past. Asked again with that in the row, it says the same."""
     mask = np.int64(0)
     for r in range(len(starts) - 1):
         if rule_holds(steps, numbers, starts[r], starts[r + 1], rd, u8, u16, i64, slot, at_ms,
