@@ -113,7 +113,8 @@ def obvious(spec: FeatureSpec, history: list[Heard], at_ms: int,
 def _own(spec: FeatureSpec, history: list[Heard]) -> list[Heard]:
     return [e for e in history if spec.matches(e.event_type)
             and (not spec.where or _text(e, spec.where[0]) == spec.where[1])
-            and (not spec.number or _number(e, spec.number) is not None)]
+            and (not spec.number or _number(e, spec.number) is not None)
+            and (not spec.text_of or _text(e, spec.text_of))]
 
 
 def _text(e: Heard, field: str) -> str:

@@ -88,8 +88,8 @@ def test_a_ratio_is_of_numbers_and_rows_have_an_end(tmp_path: Path) -> None:
         f"  t{n}: {{event: e{n}, kind: most_frequent, of: category, window: 30d}}\n"
         for n in range(15)))
     (fault,) = check(tmp_path)
-    assert "row of every person, more than 16,384; most take t0 1,056, t1 1,056" in str(fault)
-    assert "features.yml:6" in str(fault) and "share a favourite's 1,032 bytes" in fault.remedy
+    assert "row of every person, more than 16,384; most take it 1,056, t0 1,056" in str(fault)
+    assert "features.yml:5" in str(fault) and "share a favourite's 1,032 bytes" in fault.remedy
 
 
 @pytest.mark.parametrize(("body", "said", "remedy"), [

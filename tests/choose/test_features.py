@@ -65,6 +65,12 @@ SPECS = (
         (HOUR_MS, DAY_MS, 3 * DAY_MS, 9 * DAY_MS), (2, 5, 9, 14),
         (100_000_000, 400_000_000, 900_000_000, 1_500_000_000))),
     FeatureSpec("per_order", "purchase", "ratio", of=("spend_30d", "orders")),
+    # Of what is made of texts only events that have one are the feature's own, and keep it fresh.
+    FeatureSpec("fresh_size", "*", "most_frequent", 7 * DAY_MS, DAY_MS, of=("property.size",),
+                most=1),
+    FeatureSpec("fresh_types", "view", "unique_list", 9 * DAY_MS, DAY_MS, of=("category",), most=3),
+    FeatureSpec("fresh_items", "search", "distinct", 9 * DAY_MS, DAY_MS),
+    FeatureSpec("fresh_kinds", "purchase", "distinct", 9 * DAY_MS, DAY_MS, of=("category",)),
 )
 PROPERTIES = ("", '{"size":"XL"}', '{"size":"XL","tip":2.25}', '{"size":42,"tip":-1}',
               '{"gift":true,"tip":"3"}', '{"gift":false,"tip":true,"size":null}',
@@ -76,7 +82,7 @@ def history(seed: int, count: int = 120, items: int = 12) -> list[Heard]:
     dice = random.Random(seed)
     return [Heard(offset, dice.choice(["view", "purchase", "search"]),
                   START + dice.randrange(20 * DAY_MS), dice.randrange(-20, 500) / 4,
-                  dice.randrange(1, 40) / 8, f"i{dice.randrange(items)}",
+                  dice.randrange(1, 40) / 8, dice.choice(["", *(f"i{n}" for n in range(items))]),
                   dice.choice(["shoes", "hats", ""]), dice.choice(PROPERTIES))
             for offset in range(count)]
 
@@ -118,7 +124,7 @@ def test_a_person_without_events_has_zeros_for_counts_and_nothing_for_the_rest()
     assert none == {"basket", "spread", "units_spread", "cheapest", "dearest", "since",
                     "first_spend", "last_spend", "gap", "stay", "steps", "cart", "units", "rfm",
                     "favourite", "top_items", "last_items", "mean_tip", "tip_spread", "least_tip",
-                    "last_tip", "size", "last_types", "per_order"}
+                    "last_tip", "size", "last_types", "per_order", "fresh_size", "fresh_types"}
     assert all(row.value(s.name, START) == 0.0 for s in SPECS if s.name not in none)
     assert row.age("views_1h", START) is None
 

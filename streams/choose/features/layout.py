@@ -104,9 +104,10 @@ class Cell:
     number: str = ""
 
 
-# Columns of `Layout.ops`: a cell and what is added to it; TEXT: which of `Layout.text_fields`, -1
-# is every item; LATE: the bit that says an event lies behind its tiles; NUMBER: the field whose
-# number it is made of, ALSO: the one that says (1) whether it is told. -1: none.
+# Columns of `Layout.ops`: a cell and what is added to it; TEXT: which of `Layout.text_fields` an
+# event must have, ITEMS: items, or NO_TEXT; LATE: the bit that says an event lies behind its tiles;
+# NUMBER: the field whose number it is made of, ALSO: the one that says (1) whether it is told. -1:
+# none.
 (O_KIND, O_ADDS, O_AT, O_TILE_MS, O_TILES, O_HALF_LIFE_MS, O_UNITS, O_FIELD, O_WHERE,
  O_TEXT, O_LATE, O_ALSO, O_NUMBER) = range(13)
 # Columns of `Layout.reads`: how a feature is read; A, B, C are byte offsets of its cells (of a
@@ -117,6 +118,7 @@ class Cell:
 R_MOST = R_CUTS                        # of texts: how many are told
 R_COLUMNS = R_CUTS + 3 * CUTS          # of rfm: its cuts of recency, frequency and money
 
+ITEMS, NO_TEXT = -1, -2
 Table = npt.NDArray[np.int64]
 _NOT_TOLD = signed_hash("")     # what an event says that lacks a text
 
@@ -182,8 +184,7 @@ class Layout:
     def ops(self) -> Table:
         """Cells as a table, by event type; a cell of any event stands with every type."""
         rows = [(c.kind, c.adds, c.at, c.tile_ms, c.tiles, c.half_life_ms, self._decay_units,
-                 *self._asks(c), self.text_fields.index(c.of) if c.of in self.text_fields else -1,
-                 self._late_bit(c), *self._takes(c))
+                 *self._asks(c), self._text(c), self._late_bit(c), *self._takes(c))
                 for cells in self._ops_by_type for c in cells]
         return np.array(rows, np.int64).reshape(len(rows), 13)
 
@@ -192,6 +193,11 @@ class Layout:
         if cell.where:
             return self.where_fields.index(cell.where[0]), signed_hash(cell.where[1])
         return (self._told_at(cell), 1) if cell.number else (-1, _NOT_TOLD)
+
+    def _text(self, cell: Cell) -> int:
+        if cell.of in self.text_fields:
+            return self.text_fields.index(cell.of)
+        return ITEMS if cell.of == "item_id" else NO_TEXT
 
     def _takes(self, cell: Cell) -> tuple[int, int]:
         """(field that must be 1 beside `_asks`, field of the number)."""
@@ -268,7 +274,7 @@ class Layout:
         if spec.kind == "ratio":
             a, b = (self.by_name[name] for name in spec.of)
             return (READ_RATIO, a, b, 0, 0, 0, 0, 0, 1, 0, 0, spec.max_age_ms)
-        times = self._cell(TIMES, ONE, spec)
+        times = self._cell(TIMES, ONE, spec, whose=spec.text_of, of=spec.text_of)
         how, main, second, third = self._cells_of(spec, times)
         scale = scale_of(spec.of[0]) if spec.of else 1
         if how == READ_DECAY and not spec.of:
@@ -325,9 +331,10 @@ class Layout:
         tile_ms, tiles = spec.window_tiles()
         if spec.kind == "distinct":
             # Five coarse tiles for the estimate; the exact set needs no tiles.
-            of = "" if of == "item_id" else of
-            return READ_DISTINCT, self._cell(DISTINCT, ONE, spec, tile_ms=spec.window_ms // 4,
-                                             tiles=HLL_TILES, whose=of, of=of), times, times
+            whose = "" if of == "item_id" else of
+            cell = self._cell(DISTINCT, ONE, spec, tile_ms=spec.window_ms // 4, tiles=HLL_TILES,
+                              whose=whose, of=spec.text_of)
+            return READ_DISTINCT, cell, times, times
         if spec.kind in ("min", "max"):
             kind, how = (MIN, READ_MIN) if spec.kind == "min" else (MAX, READ_MAX)
             cell = self._cell(kind, _PLAIN[of], spec, tile_ms=tile_ms, tiles=tiles)

@@ -126,6 +126,11 @@ class FeatureSpec:
                   and self.of[0].startswith(PROPERTY))
         return self.of[0] if is_one else ""
 
+    @property
+    def text_of(self) -> str:
+        """The field whose texts it is made of, or ''. Events that have none are not its own."""
+        return "" if self.kind not in OF_FIELDS else self.of[0] if self.of else "item_id"
+
     def window_tiles(self) -> tuple[int, int]:
         """(width of a tile, tiles): the window, in whole tiles, and the live one."""
         tile_ms = tile_ms_of(self.window_ms)

@@ -92,16 +92,15 @@ class _Marks:
     def __init__(self, *, wide: bool = False) -> None:
         self.wide = wide
         self.found: dict[str, str] = {}
-        self._numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...], str, str], int] = {}
         self._properties: dict[str, str] = {}
 
     def number(self, spec: FeatureSpec) -> int:
         """Of the columns own_<n>: is the event the feature's own? and newest_<n>: the time of the
         newest of these, 0 when there is none."""
-        key = (spec.event, spec.where, spec.number)
-        known = self._numbers.get(key)
-        if known is not None:
-            return known
+        key = (spec.event, spec.where, spec.number, spec.text_of)
+        if key in self._numbers:
+            return self._numbers[key]
         n = self._numbers[key] = len(self._numbers) + 1
         tests = ["counted"]
         if spec.event != "*":
@@ -110,6 +109,8 @@ class _Marks:
             tests.append(f"{self._text(spec.where[0])} = {literal(spec.where[1])}")
         if spec.number:
             tests.append(self.amount(spec.number).replace("amount_", "is_told_"))
+        if spec.text_of:
+            tests.append(f"notEmpty({self.texts(spec.text_of)})")
         self.found[f"own_{n}"] = " AND ".join(tests)
         self.found[f"newest_{n}"] = f"maxIf(event_ms, own_{n}) OVER moment"
         return n

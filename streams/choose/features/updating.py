@@ -23,6 +23,7 @@ from streams.choose.features.layout import (
     FIRST,
     HLL_REGISTERS,
     HLL_TILES,
+    ITEMS,
     LAST,
     MAX,
     MIN,
@@ -265,6 +266,10 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
         if field >= 0 and (fields[field] != ops[op, O_WHERE]
                            or (ops[op, O_ALSO] >= 0 and fields[ops[op, O_ALSO]] != 1)):
             continue
+        text = ops[op, O_TEXT]
+        if (first_item == last_item) if text == ITEMS else (
+                text >= 0 and names[own + text, 0] == 0):
+            continue
         kind, at, tile_ms, tiles = (ops[op, O_KIND], ops[op, O_AT], ops[op, O_TILE_MS],
                                     ops[op, O_TILES])
         if kind == RING16:
@@ -273,16 +278,14 @@ def update(ops, first_op, last_op, u8, u16, i64, slot, event_ms, offset, value_m
         elif kind == TIMES:
             _times(i64, slot, at // 8, event_ms)
         elif kind == DISTINCT:
-            text = ops[op, O_TEXT]
             if text < 0:
                 for k in range(first_item, last_item):
                     if not _tell_apart(u8, i64, slot, at, tile_ms, event_ms, items[k]):
                         late |= ops[op, O_LATE]
-            elif names[own + text, 0] != 0 and not _tell_apart(
-                    u8, i64, slot, at, tile_ms, event_ms, hash_of_name(names, own + text)):
+            elif not _tell_apart(u8, i64, slot, at, tile_ms, event_ms,
+                                 hash_of_name(names, own + text)):
                 late |= ops[op, O_LATE]
         elif kind in (UNIQUE, FAVOURITES):
-            text = ops[op, O_TEXT]
             if not _texts(i64, slot, kind, at // 8, tiles, tile_ms, event_ms, names,
                           first_item if text < 0 else own + text,
                           last_item if text < 0 else own + text + 1):
