@@ -43,7 +43,8 @@ def told(seed: int) -> list[dict[str, Any]]:
     for number in range(80):
         at_ms += dice.choice([MINUTE_MS, HOUR_MS, 9 * HOUR_MS])
         late_ms = dice.choice([0, 0, 0, HOUR_MS, 30 * HOUR_MS, 9 * DAY_MS])
-        found.append(event(dice, number, at_ms - late_ms))
+        found.append(event(dice, number, at_ms - late_ms)
+                     | {"category": dice.choice(["", "shoes", "hats"])})
     return found
 
 
@@ -77,6 +78,8 @@ def obvious(seed: int) -> dict[str, list[str]]:
         for spec in FEATURES:
             if spec.name not in TILES or not spec.matches(e["event_type"]):
                 continue
+            if spec.text_of and not e[spec.text_of]:
+                continue             # it has nothing that the feature could leave out
             tile_ms, tiles = TILES[spec.name]
             key, tile = (e["profile_id"], spec.name), e["event_ms"] // tile_ms
             if tile <= newest.get(key, 0) - tiles:
