@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     late_days: int = Field(30, ge=1, le=400, description="Events older than this (against their "
                            "tenant's clock) are refused as too_late.")
     future_minutes: int = Field(5, ge=0, le=1440, description="Events further in the future than "
-                                "this (against the wall clock) are refused as from_the_future.")
+                                "this (against the wall clock) count as of their tenant's present "
+                                "and are told as from_the_future.")
     event_bytes_max: int = Field(65536, ge=1024, le=1048576, description="Largest event, bytes.")
     profile_events_per_s: int = Field(50, ge=0, le=100_000, description="Most events a second of "
                                       "one person; what is beyond is refused as too_many. By the "

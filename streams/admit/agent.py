@@ -3,9 +3,10 @@
     arrival -> subject -> gate -> rates -> dedup -> link, vault, traits -> events.admitted
     catalogue.items -> what has changed of an item -> events.admitted
 
-One raw record ends in exactly one of: admitted, refused, duplicate, quarantined, control. Replay
-after a crash repeats what it emitted, with the same origins; a record whose subject's row already
-includes it has been emitted in full, and its decision could not be taken again from a newer row.
+One raw record ends in exactly one of: admitted, refused, duplicate, quarantined, control. (One from
+the future is told as clamped besides, and goes on as of its tenant's present.) Replay after a crash
+repeats what it emitted, with the same origins; a record whose subject's row already includes it has
+been emitted in full, and its decision could not be taken again from a newer row.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from streams.engine.hashing import partition_of
 from streams.engine.records import Out, Record
 from streams.engine.slab import Slab
 from streams.engine.stage import PartitionState
-from streams.kernel.outcomes import Poisoned
+from streams.kernel.outcomes import Clamped, Poisoned
 from streams.kernel.side_inputs import SideInputs
 from streams.pipeline import ADMITTED, CATALOGUE, CONSENTS, RAW, RECEIPTS
 from streams.privacy.pseudonyms import Pseudonyms
@@ -117,9 +118,13 @@ class AdmitLogic:
         if isinstance(event, Poisoned):
             out.quarantine(event.reason, field=event.field, detail=event.detail)
             return None
-        refused = arrival.judge_time(event, record, clocks, self._limits)
-        if refused is not None:
-            out.refuse("refused", refused.reason, field=refused.field, detail=refused.detail,
+        found = arrival.judge_time(event, record, clocks, self._limits)
+        if isinstance(found, Clamped):
+            out.refuse("clamped", found.reason, field=found.field, detail=found.detail,
+                       **labels(event))
+            event["event_ms"] = found.value
+        elif found is not None:
+            out.refuse("refused", found.reason, field=found.field, detail=found.detail,
                        **labels(event))
             return None
         if event["event_type"] == arrival.CLOCK:

@@ -127,7 +127,8 @@ class Out:
                profile_id: str = "", decision_id: str = "", playbook: str = "",
                event_ms: int = 0) -> None:
         """Record why something did not go on. `outcome`: refused, duplicate, skipped;
-        late, when it went on without a part of what is made of it.
+        late, when it went on without a part of what is made of it; clamped, when it went on with
+        another value in `field` than it said.
 
         `subject` tells several refusals of one record apart (a playbook's name, for instance).
         """

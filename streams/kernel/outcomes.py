@@ -20,6 +20,16 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Clamped:
+    """Goes on, with a value of ours in place of what it said; told, so that it can be mended."""
+
+    reason: str
+    field: str
+    detail: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class Poisoned:
     """Cannot be understood. The bytes go to quarantine, with the field and the remedy."""
 
@@ -53,7 +63,8 @@ REASONS: Final[dict[str, str]] = {
     "no_consent": "no purpose is allowed for this person",
     "too_late": "older than the limit against its tenant's clock",
     "wall_clocked": "a clock event for a tenant whose playbooks live by the wall clock",
-    "from_the_future": "later than the wall clock allows",
+    "from_the_future": "later than the wall clock allows: counted as of its tenant's present "
+                       "(clamped); refused when it is a clock event, or there is no present yet",
     "too_many": "more events of one person than the limit leaves room for",
     "too_many_new": "more people new to the tenant than the limit leaves room for",
     # admit, choose: finished

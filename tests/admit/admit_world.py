@@ -50,12 +50,17 @@ def read(emission: Emission) -> tuple[str, dict[str, Any]]:
 
 
 def outcomes(emissions: Iterable[Emission]) -> dict[int, str]:
-    """Offset -> what became of the record. Fails when a record has two outcomes."""
+    """Offset -> what became of the record. Fails when a record has two outcomes.
+
+    That a record was clamped is told besides, and no outcome.
+    """
     found: dict[int, str] = {}
     for emission in emissions:
         kind, fields = read(emission)
         if kind == "events.admitted":
             where, what = fields["origin_offset"], "admitted"
+        elif kind == "refusals.recorded" and fields["outcome"] == "clamped":
+            continue
         elif kind == "refusals.recorded":
             where, what = fields["offset"], f"{fields['outcome']}:{fields['reason']}"
         elif kind == "events.quarantined":

@@ -115,3 +115,60 @@ def test_a_stray_clock_event_does_not_turn_a_tenant_of_the_wall_clock(world: Wor
     publish(world, "name: p\nclock: wall\n", tenant="default")
     assert world.words(clock(START_MS, "default")) == ["refused:wall_clocked"]
     assert world.words(event("1", tenant="default", event_ms=START_MS)) == ["refused:too_late"]
+
+
+def kinds(world: World, *values: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """(outcome, reason, event time) of all that is said of `values`."""
+    found = []
+    for name, fields in map(read, world.send(*values)):
+        if name == "events.admitted":
+            found.append(("admitted", "", fields["event_ms"]))
+        elif name == "refusals.recorded":
+            found.append((fields["outcome"], fields["reason"], fields["event_ms"]))
+    return found
+
+
+def test_an_event_from_the_future_counts_as_of_its_append_and_moves_no_clock(
+        world: World) -> None:
+    ahead = NOW_MS + DAY_MS
+    said = world.send(event("1", event_ms=ahead))
+    marks = [fields["watermark_ms"] for name, fields in map(read, said) if name == "watermark"]
+    assert marks == [NOW_MS - 60_000] * 4
+    [clamped] = [fields for name, fields in map(read, said) if name == "refusals.recorded"]
+    assert (clamped["outcome"], clamped["reason"], clamped["event_ms"]) == (
+        "clamped", "from_the_future", ahead)
+    [admitted] = [fields for name, fields in map(read, said) if name == "events.admitted"]
+    assert admitted["event_ms"] == NOW_MS
+
+
+def test_an_event_from_the_future_of_an_old_history_counts_as_of_that_historys_present(
+        world: World) -> None:
+    ahead = NOW_MS + DAY_MS
+    assert kinds(world, clock(START_MS), old("1", ahead)) == [
+        ("control", "clock", START_MS), ("clamped", "from_the_future", ahead),
+        ("admitted", "", START_MS)]
+
+
+def test_before_a_declared_clock_began_there_is_no_present_to_clamp_to(world: World) -> None:
+    publish(world, "clock: event\n")
+    assert kinds(world, old("1", NOW_MS + DAY_MS)) == [
+        ("refused", "from_the_future", NOW_MS + DAY_MS)]
+
+
+def test_a_word_of_consent_from_the_future_does_not_outlast_what_is_said_after_it(
+        world: World) -> None:
+    world.send(event("1", event_ms=NOW_MS + 300 * DAY_MS))
+    said = kinds(world, event("2", "consent", consent={"personalise": False, "measure": False,
+                                                       "contact": False, "train": False},
+                              event_ms=NOW_MS + 1), event("3", consent=None, event_ms=NOW_MS + 2))
+    assert [(outcome, reason) for outcome, reason, _ in said] == [("refused", "no_consent")] * 2
+
+
+def test_what_is_clamped_and_then_refused_is_told_as_both_with_ids_of_their_own(
+        world: World) -> None:
+    value = event("1", consent=None, event_ms=NOW_MS + DAY_MS)
+    found = [fields for name, fields in map(read, world.send(value))
+             if name == "refusals.recorded"]
+    assert [(f["outcome"], f["reason"]) for f in found] == [
+        ("clamped", "from_the_future"), ("refused", "no_consent")]
+    assert len({f["refusal_id"] for f in found}) == 2

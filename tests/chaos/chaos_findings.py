@@ -59,7 +59,7 @@ def outcomes(settings: Settings) -> Counter[str]:
             fates.setdefault((fields["origin_partition"], fields["origin_offset"]),
                              set()).add("admitted")
     for fields in records(settings, pipeline.REFUSALS):
-        if fields["stage"] == "admit":
+        if fields["stage"] == "admit" and fields["outcome"] != "clamped":     # told besides
             fates.setdefault((fields["partition"], fields["offset"]), set()).add(fields["outcome"])
     for fields in records(settings, pipeline.QUARANTINE):
         if fields["topic"] == pipeline.RAW:

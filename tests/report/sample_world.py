@@ -162,8 +162,8 @@ class Sample:
                      moment_ms=moment_ms, event_ms=when_ms, purposes=15)
 
     def bad_input(self) -> None:
-        """7 refused, 5 duplicates (2 of them found by choose), 3 quarantined, 4 clock records, and
-        2 receipts of a decision that never was."""
+        """7 refused, 5 duplicates (2 of them found by choose), 3 quarantined, 4 clock records, 2
+        receipts of a decision that never was, and an admitted event from the future."""
         for receipt_id in ("nobody1", "nobody2"):
             self.add("raw_receipts_received", receipt_id=receipt_id, decision_id="never",
                      tenant="storefront", profile_id=f"s{0:031x}", channel="email", kind="clicked",
@@ -172,6 +172,7 @@ class Sample:
                                        ("clock", "control", 4)):
             for _ in range(count):
                 self.refusal("admit", outcome, reason, "events.raw")
+        self.refusal("admit", "clamped", "from_the_future", "events.raw")
         for _ in range(2):
             self.refusal("choose", "duplicate", "duplicate", "events.admitted")
         self.refusal("choose", "skipped", "cooling_down", "events.admitted")
@@ -195,8 +196,9 @@ class Sample:
 
     def refusal(self, stage: str, outcome: str, reason: str, topic: str) -> None:
         number = len(self.tables["raw_refusals_recorded"])
-        offset = self.raw_count if topic == "events.raw" else number
-        self.raw_count += topic == "events.raw"
+        is_record = topic == "events.raw" and outcome != "clamped"
+        offset = self.raw_count if is_record else number
+        self.raw_count += is_record
         self.add("raw_refusals_recorded", refusal_id=f"r{number}", stage=stage, outcome=outcome,
                  reason=reason, tenant="storefront", topic=topic, partition=0, offset=offset,
                  playbook="abandoned_cart" if outcome == "skipped" else "",

@@ -20,7 +20,7 @@ Event = dict[str, Any]
 # kind of mess -> where admission must put it
 FATES = {"repeated": "duplicate", "cut_off": "quarantined", "not_text": "quarantined",
          "unknown_field": "quarantined", "wrong_type": "quarantined", "oversized": "quarantined",
-         "from_the_future": "refused", "ancient": "refused", "nobody": "refused"}
+         "from_the_future": "admitted", "ancient": "refused", "nobody": "refused"}
 
 
 @dataclass(frozen=True, slots=True)
