@@ -15,8 +15,8 @@ from typing import Final
 from schemas import CONTRACTS, Contract, contract
 
 # Records between stages on topics of others: watermarks, handovers of visitors, changes of items,
-# what new features lack of the past.
-BETWEEN_STAGES: Final = ("watermark", "handover", "item_change", "backfill")
+# what new features lack of the past, who asked to be forgotten.
+BETWEEN_STAGES: Final = ("watermark", "handover", "item_change", "backfill", "erasure")
 NOT_LANDED: Final = frozenset({"events.raw", *BETWEEN_STAGES})
 WITHHELD: Final[dict[str, tuple[str, ...]]] = {
     "events.quarantined": ("key", "payload"), "segments.rolled": ("row",)}

@@ -89,9 +89,8 @@ def fill(settings: Settings, program: Program, layouts: Layouts,
         for gap in gaps:
             past = backfill.Past(program, gap, partitions=settings.partitions, gaps=gaps)
             begins_ms = 0
-            for partition, end in sorted(gap.ends.items()):
-                begins_ms = max(begins_ms, _take(settings, past, partition, end,
-                                                 lows[partition] > 0))
+            for partition in sorted(gap.ends):
+                begins_ms = max(begins_ms, _take(settings, past, partition, lows[partition] > 0))
                 say(f"partition {partition}: {past.events:,} events of the past")
             sent = _send(settings, outbox, past, begins_ms)
             people, others = people + sent[0], others + sent[1]
@@ -105,16 +104,14 @@ def fill(settings: Settings, program: Program, layouts: Layouts,
     return Filled(names, events, people, others, since_ms)
 
 
-def _take(settings: Settings, past: backfill.Past, partition: int, end: int, is_cut: bool) -> int:
-    """Read one partition up to `end`; when it begins, if its real beginning is gone."""
+def _take(settings: Settings, past: backfill.Past, partition: int, is_cut: bool) -> int:
+    """Read one partition; when it begins, if its real beginning is gone."""
     begins_ms = 0
     for messages in read_messages(settings, pipeline.ADMITTED, partition):
         records = [record_of(message) for message in messages]
         if is_cut and records and not begins_ms:
             begins_ms = records[0].appended_ms
         past.take(records)
-        if records and records[-1].offset >= end:
-            break
     return begins_ms
 
 

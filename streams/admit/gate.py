@@ -24,6 +24,8 @@ Claim = tuple[int, bool, int]         # purpose bit, granted, event_ms
 
 _NAMES: Final = {bit: str(bit) for bit in purposes.BITS.values()}
 WITHDRAWALS: Final = {"message_unsubscribed": "unsubscribe", "message_complained": "complaint"}
+ERASE: Final = "erase"                # the event type of somebody who asks to be forgotten
+ERASURE: Final = "erasure"            # where their word comes from
 
 
 def claims(event: Mapping[str, Any]) -> list[Claim]:
@@ -35,8 +37,15 @@ def claims(event: Mapping[str, Any]) -> list[Claim]:
     return [(bit, said[name], event_ms) for name, bit in purposes.BITS.items() if name in said]
 
 
+def denials(event_ms: int, standing: Mapping[int, tuple[int, bool]]) -> list[Claim]:
+    """No to every purpose, said at `event_ms` or with the newest word that stands."""
+    return [(bit, False, max(event_ms, standing.get(bit, (0, False))[0]))
+            for bit in purposes.BITS.values()]
+
+
 def origin(event: Mapping[str, Any]) -> str:
-    return WITHDRAWALS.get(event["event_type"], "event")
+    kind = event["event_type"]
+    return ERASURE if kind == ERASE else WITHDRAWALS.get(kind, "event")
 
 
 def after(words: Words, event_ms: int | None) -> Words:

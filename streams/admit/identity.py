@@ -58,6 +58,14 @@ def subject(event: Mapping[str, Any], pseudonyms: Pseudonyms, slab: Slab, offset
     return person, person_key(person)
 
 
+def subjects(event: Mapping[str, Any], pseudonyms: Pseudonyms, slab: Slab, offset: int,
+             ) -> list[tuple[str, bytes]]:
+    """`subject` of either id that the event names, each once."""
+    found = (subject({**event, other: None}, pseudonyms, slab, offset)
+             for other in ("anonymous_id", "user_id"))
+    return list(dict.fromkeys(each for each in found if each is not None))
+
+
 def linked(slab: Slab, visitor: str, offset: int) -> str | None:
     """The person that `visitor` was known to be at `offset`. Rows may be ahead of it."""
     slot = slab.find(link_key(visitor))

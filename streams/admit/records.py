@@ -76,3 +76,8 @@ def consent_change(event: Mapping[str, Any], claim: Claim, *, profile_id: str, o
     return {"tenant": event["tenant"], "profile_id": profile_id, "purpose": _PURPOSE_OF[bit],
             "granted": granted, "event_ms": event_ms, "origin": origin, "basis": "consent",
             "evidence": proof, "recorded_ms": now_ms}
+
+
+def labels(event: dict[str, Any]) -> dict[str, Any]:
+    """What a refusal says of an event: whose, from where, which, when. Nothing personal."""
+    return {name: event[name] for name in ("tenant", "source", "event_id", "event_ms")}

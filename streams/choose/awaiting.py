@@ -6,7 +6,8 @@ the person's, which expects the answer from then on. The first click after a log
 later, and sooner than the row: were it decided about at once, caps and hold-out of the visitor
 would not count. Triggers hear it at once; the moments they find are held until the answer is here.
 
-The answer always comes, and it may come before the announcement: both are counted.
+The answer always comes, and it may come before the announcement: both are counted. Whoever is
+erased meanwhile still gets the answers, to throw them away: they tell of before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ HELD_MAX: Final = 64      # moments of a person; of further ones it is said that
 VISITORS_MAX: Final = 32  # told apart at once; of more only the number of answers to come is kept
 # Tail: visitor -> answers to come; their sum, where there are more; moments held.
 _EXPECTED, _MORE, _HELD = "x", "xn", "h"
+_OUTDATED = "xo"          # tail: visitor -> answers to come that tell of before an erasure; '' any
 
 
 def count(tail: dict[str, Any], visitor: str, answers: int) -> None:
@@ -46,6 +48,30 @@ def count(tail: dict[str, Any], visitor: str, answers: int) -> None:
 
 def is_awaiting(tail: dict[str, Any]) -> bool:
     return tail.get(_MORE, 0) > 0 or any(left > 0 for left in tail.get(_EXPECTED, {}).values())
+
+
+def kept_of_erased(tail: dict[str, Any]) -> dict[str, Any]:
+    """What of the tail outlives an erasure: the answers to come, all outdated; {} when none is."""
+    kept = {name: tail[name] for name in (_EXPECTED, _MORE) if name in tail}
+    outdated = {visitor: left for visitor, left in tail.get(_EXPECTED, {}).items() if left > 0}
+    if tail.get(_MORE, 0) > 0:
+        outdated[""] = tail[_MORE]
+    return {**kept, _OUTDATED: outdated} if outdated else kept
+
+
+def take_outdated(tail: dict[str, Any], visitor: str) -> bool:
+    """Does this answer tell of before an erasure? Of more visitors than are told apart, those that
+    come first do."""
+    outdated: dict[str, int] = tail.get(_OUTDATED, {})
+    name = visitor if visitor in outdated else ""
+    if name not in outdated:
+        return False
+    outdated[name] -= 1
+    if not outdated[name]:
+        del outdated[name]
+    if not outdated:
+        del tail[_OUTDATED]
+    return True
 
 
 def hold(tail: dict[str, Any], moments: list[Moment]) -> list[Moment]:

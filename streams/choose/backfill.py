@@ -65,7 +65,7 @@ from streams.kernel.side_inputs import SEGMENT, SideInputs
 
 OF_PEOPLE: Final = LAYOUT_PREFIX + b"P"
 OF_GROUPS, OF_THINGS = LAYOUT_PREFIX + b"G", LAYOUT_PREFIX + b"E"
-_HANDOVER, _BACKFILL = contract("handover"), contract("backfill")
+_HANDOVER, _BACKFILL, _ERASURE = (contract(name) for name in ("handover", "backfill", "erasure"))
 _SEQUENCE_BITS = 30
 _LAST = (1 << 64) - 1            # origin of the last word: behind everybody
 
@@ -194,7 +194,7 @@ class _PastWalk(Walk):
         with suppress(StateError):      # of a build that did not say what its rows mean
             super()._receive(person, tenant, row, cause=cause)
 
-    def _take_backfill(self, told: dict[str, Any]) -> None:
+    def _take_backfill(self, record: Record, told: dict[str, Any]) -> None:
         return
 
 
@@ -211,6 +211,7 @@ class Past:
         self._gap, self._partitions = gap, partitions
         self._states: dict[int, tuple[PartitionState, GroupSlots]] = {}
         self._given: list[dict[str, Any]] = []
+        self._erased: dict[str, int] = {}
         self._packed = {kind: _Packed(layout, self._cells_to_send(kind)) for kind, (_, layout)
                         in layouts_in(self._program).items() if gap.of(kind)}
         self._begins = {spec.name: _hears_more(spec, gap, set().union(*(
@@ -226,10 +227,15 @@ class Past:
             for layout in layouts))
 
     def take(self, records: Sequence[Record]) -> None:
-        """Records of one partition, in order, from the log's beginning on; those behind the gap's
-        end are left out."""
+        """Records of one partition, in order, from the log's beginning on; behind the gap's end
+        only who was erased counts: nothing of their past is to be told any more."""
         end = self._gap.ends.get(records[0].partition, 0) if records else 0
-        records = [record for record in records if record.offset < end]
+        self._walk([record for record in records if record.offset < end])
+        for record in records:
+            if _ERASURE.is_mine(record.value):
+                self._erase(record, _ERASURE.decode(record.value))
+
+    def _walk(self, records: Sequence[Record]) -> None:
         if not records:
             return
         state, groups = self._of(records[0].partition)
@@ -242,6 +248,13 @@ class Past:
                 told = _HANDOVER.decode(emission.value)
                 if told["row"]:
                     self._given.append(told)
+
+    def _erase(self, record: Record, told: dict[str, Any]) -> None:
+        """What is walked already is gone; what visitors give comes later."""
+        person, ends = told["profile_id"], self._gap.ends
+        self._erased[person] = max(told["appended_ms"], self._erased.get(person, 0))
+        if record.offset >= ends.get(record.partition, 0) and record.partition in self._states:
+            tables_of(self._of(record.partition)[0]).people.drop(person.encode())
 
     def records(self, partition: int, *, since_ms: int) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) for the partition of events.admitted, when all of them were taken; the same
@@ -286,9 +299,12 @@ class Past:
             "origin_sequence": mark & ((1 << _SEQUENCE_BITS) - 1)})
 
     def _hand_over(self) -> None:
-        """Visitors' rows go to whom they turned out to be, wherever these are kept."""
+        """Visitors' rows go to whom they turned out to be, wherever these are kept, unless they
+        were erased since."""
         given, self._given = self._given, []
         for told in given:
+            if told["appended_ms"] <= self._erased.get(told["profile_id"], -1):
+                continue
             person = told["profile_id"].encode()
             state, groups = self._of(partition_of(person, self._partitions))
             groups.know(told["tenant"])

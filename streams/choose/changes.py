@@ -17,7 +17,7 @@ def tell(program: Program, out: Out, notes: dict[str, Any], tenant: str, profile
 
     before, after   the segments as masks
     notes           of the partition: sizes of segments, and which of them have changed
-    cause           event, lapse, merge or backfill
+    cause           event, lapse, merge, backfill or erasure
     """
     changes: list[triggers.Change] = []
     if before == after:

@@ -13,10 +13,21 @@ import numpy as np
 
 from schemas import contract
 from streams import pipeline
-from streams.choose import absences, changes, filling, handing, item_changes, kernel, triggers
+from streams.choose import (
+    absences,
+    awaiting,
+    changes,
+    erasing,
+    filling,
+    handing,
+    item_changes,
+    kernel,
+    triggers,
+)
 from streams.choose.backing import Backing
 from streams.choose.deciding import Voice
 from streams.choose.features.layout import ALERT, FLAGS, MASK, MOVED, NEWEST
+from streams.choose.looking import Looking
 from streams.choose.losing import take_lost
 from streams.choose.moving import Moving
 from streams.choose.program import GroupSlots, Program, Told, different, items_of, lines_items
@@ -30,7 +41,8 @@ from streams.kernel.side_inputs import SideInputs
 from streams.playbooks.model import Playbook
 
 _EVENT, _WATERMARK = contract(pipeline.ADMITTED), contract("watermark")
-_HANDOVER, _ITEM, _BACKFILL = (contract(name) for name in ("handover", "item_change", "backfill"))
+_HANDOVER, _ITEM, _BACKFILL, _ERASURE = (contract(name) for name in (
+    "handover", "item_change", "backfill", "erasure"))
 PlaybooksOf = Callable[[SideInputs, str], Sequence[Playbook]]
 
 
@@ -113,26 +125,39 @@ class Walk:
         self._people.reserve(len(sizes), int(sizes.sum()))
 
     def _other(self, record: Record) -> None:
-        """A watermark, a handover, a change of an item, or what nobody can read."""
+        """A watermark, a handover, a change of an item, an erasure, or what nobody can read."""
+        takes = ((_WATERMARK, self._take_watermark), (_HANDOVER, self._hand_over),
+                 (_ITEM, self._take_item), (_BACKFILL, self._take_backfill),
+                 (_ERASURE, self._erase))
+        kind, take = next((each for each in takes if each[0].is_mine(record.value)),
+                          (_EVENT, None))
         try:
-            if _HANDOVER.is_mine(record.value):
-                self._hand_over(record, _HANDOVER.decode(record.value))
-                return
-            if _BACKFILL.is_mine(record.value):
-                self._take_backfill(_BACKFILL.decode(record.value))
-                return
-            if _ITEM.is_mine(record.value):
-                item_changes.take(self._state.notes, _ITEM.decode(record.value),
-                                  self._tables.cared_for, self._out)
-                return
-            if not _WATERMARK.is_mine(record.value):
-                _EVENT.decode(record.value)
+            told = kind.decode(record.value)
+            if take is None:
                 raise ValueError("an event that the column decoder refused")
-            mark = _WATERMARK.decode(record.value)
         except ValueError as fault:
             self._out.quarantine("bad_avro", detail=str(fault))
             return
-        self._take_watermark(record, mark)
+        take(record, told)
+
+    def _take_item(self, record: Record, told: dict[str, Any]) -> None:
+        item_changes.take(self._state.notes, told, self._tables.cared_for, self._out)
+
+    def _erase(self, record: Record, told: dict[str, Any]) -> None:
+        if self._is_news("erasure", told):
+            erasing.erase(self._program, self._tables, self._groups, self._state.notes, self._out,
+                          told, record.offset)
+
+    def _is_news(self, kind: str, told: dict[str, Any]) -> bool:
+        """Was it not taken before? What admit says is in one order with its events."""
+        if told["stage"] != "admit":
+            return not self._state.seen.is_repeat(kind, told)
+        offset, sequence = self._seen
+        part, origin = told["origin_partition"], (told["origin_offset"], told["origin_sequence"])
+        if not 0 <= part < self._upstream or origin <= (offset[part], sequence[part]):
+            return False
+        offset[part], sequence[part] = origin
+        return True
 
     def _settle(self, record: Record, results: kernel.Results, n: int) -> None:
         event, slot = _EVENT.decode(record.value), int(results.slot[n])
@@ -189,14 +214,7 @@ class Walk:
     def _hand_over(self, record: Record, told: dict[str, Any]) -> None:
         """A link, a visitor's row or a visitor's event: see `handing`."""
         tenant, person, visitor = told["tenant"], told["profile_id"], told["visitor_id"]
-        if told["stage"] == "admit":
-            offset, sequence = self._seen
-            part, origin = told["origin_partition"], (told["origin_offset"],
-                                                      told["origin_sequence"])
-            if not 0 <= part < self._upstream or origin <= (offset[part], sequence[part]):
-                return
-            offset[part], sequence[part] = origin
-        elif self._state.seen.is_repeat("handover", told):
+        if not self._is_news("handover", told):
             return
         self._groups.know(tenant)
         if told["event"]:
@@ -206,17 +224,21 @@ class Walk:
             fresh = kernel.Seen(*(np.full(self._upstream, -1, np.int64) for _ in range(2)))
             self._take([Record(record.topic, record.partition, record.offset, person.encode(),
                                _EVENT.encode(event), record.appended_ms)], fresh)
-            self._look_at_missed(person, tenant, event["event_ms"] - 1, told["appended_ms"])
+            self._looking(tenant).at_missed(person, event["event_ms"] - 1, told["appended_ms"])
         elif told["stage"] == "choose":
-            if told["row"]:
+            slot = self._people.slot(person.encode())
+            self._people.stamp(slot, record.offset)
+            is_outdated = awaiting.take_outdated(self._people.tail(slot), visitor)
+            if told["row"] and not is_outdated:
                 self._tables.hear_layout(told["layout"])
-                self._lapse(self._people.slot(person.encode()), tenant,
-                            handing.newest_ms(self._people, told["row"]), told["appended_ms"])
+                self._lapse(slot, tenant, handing.newest_ms(self._people, told["row"]),
+                            told["appended_ms"])
                 self._receive(person, tenant, told["row"])
-                self._look_at_missed(person, tenant, handing.looked_at_ms(
+                self._looking(tenant).at_missed(person, handing.looked_at_ms(
                     self._people, told["row"]), told["appended_ms"])
-            self._voice.answered(self._people.slot(person.encode()), tenant, person, visitor,
-                                 self._playbooks_in(tenant))
+            self._voice.answered(slot, tenant, person, visitor, self._playbooks_in(tenant))
+            if is_outdated:
+                erasing.let_go(self._tables, record.key)
         elif record.key == person.encode():
             handing.expect(self._people, record.key, visitor, record.offset)
         else:
@@ -257,7 +279,7 @@ class Walk:
             "layout": self._program.people.description if row else "", "appended_ms": appended_ms,
             "stage": "choose", **self._out.alone()}, schema="handover")
 
-    def _take_backfill(self, told: dict[str, Any]) -> None:
+    def _take_backfill(self, record: Record, told: dict[str, Any]) -> None:
         """What new features lack of the past: see `filling`; a person's is handed on with them."""
         if self._state.seen.is_repeat("backfill", told):
             return
@@ -312,7 +334,7 @@ class Walk:
                 self._wake(who.slot, tenant, who.moment_ms, mark["appended_ms"], now_ms)
                 self._tables.woken(who.slot, record.offset)
             self._moving.arm(who.slot, tenant, after_ms=who.moment_ms)
-        self._look_at_changes(record, tenant, now_ms, mark["appended_ms"])
+        self._looking(tenant).at_passed(now_ms, record.offset, mark["appended_ms"])
         self._out.emit(pipeline.DECISIONS, tenant, {
             "tenant": tenant, "origin_partition": self._state.partition, "watermark_ms": now_ms,
             "appended_ms": mark["appended_ms"]}, partition=self._state.partition,
@@ -323,37 +345,13 @@ class Walk:
             self._playbooks[tenant] = self._playbooks_of(self._side, tenant)
         return self._playbooks[tenant]
 
+    def _looking(self, tenant: str) -> Looking:
+        return Looking(self._tables, self._voice, self._state.notes, tenant,
+                       self._playbooks_in(tenant))
+
     def _waiting(self, tenant: str) -> list[str]:
         """Names of the absences in force."""
         return [wait.playbook for wait in absences.waits_of(tenant, self._playbooks_in(tenant))]
-
-    def _look_at_changes(self, record: Record, tenant: str, now_ms: int,
-                         appended_ms: int) -> None:
-        """Let people look at what has changed by `now_ms` of the items that they care for."""
-        passed = item_changes.take_passed(self._state.notes, tenant, now_ms)
-        playbooks = self._playbooks_in(tenant) if passed else ()
-        for change in passed:
-            for key in sorted(self._tables.cared_for.get(change.item_id, ())):
-                slot = self._people.find(key)
-                if (slot is None or self._tables.tenant_of(slot) != tenant
-                        or not self._tables.is_news(slot, record.offset)):
-                    continue
-                kept = self._people.tails.get(slot, {}).get("w", {})
-                self._voice.decide(slot, tenant, key.decode(),
-                                   triggers.on_item(playbooks, kept, change, appended_ms))
-                self._tables.woken(slot, record.offset)
-
-    def _look_at_missed(self, person: str, tenant: str, since_ms: int | None,
-                        appended_ms: int) -> None:
-        """Let the person look at what changed while what came of the visitor was on its way."""
-        slot, playbooks = self._people.slot(person.encode()), self._playbooks_in(tenant)
-        kept = self._people.tail(slot).get("w", {})
-        found, missed_ms = item_changes.since(self._state.notes, tenant, since_ms)
-        self._voice.decide_all(slot, tenant, person, [
-            moment for change in found
-            for moment in triggers.on_item(playbooks, kept, change, appended_ms)])
-        if missed_ms is not None:
-            self._voice.tell_lost(slot, tenant, missed_ms, triggers.who_missed(kept))
 
     def _wake(self, slot: int, tenant: str, due_ms: int, appended_ms: int,
               reached_ms: int) -> None:

@@ -126,8 +126,7 @@ class Rows:
         slot = self.index.find(key)
         if slot >= 0:
             self._bytes[slot] = 0
-            self.views.dirty[slot] = 0
-            self.views.armed[slot] = 0
+            self.views.dirty[slot] = self.views.armed[slot] = self.views.waits[slot] = 0
             self._forget(np.array([slot]))
             self.index.remove(slot)
             self._dropped.add(key)

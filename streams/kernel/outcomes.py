@@ -71,6 +71,7 @@ REASONS: Final[dict[str, str]] = {
     "duplicate": "an event with this id was admitted within the window",
     # admit: control
     "clock": "a clock event moved its tenant's event clock; counted apart, never admitted",
+    "erased": "somebody asked to be forgotten: nothing of what came before is known from here on",
     "item_changed": "a change of an item was passed on to the people of its partition",
     # choose: refused
     "too_many_changes": "more changes of items at once than can wait until their moment is over",

@@ -26,7 +26,7 @@ from streams.pipeline import ADMITTED, DECISIONS, DELIVERIES, POLICIES, RECEIPTS
 from streams.playbooks.loading import from_record
 
 KEPT_MS_MIN: Final = 7 * DAY_MS     # events stay this long at least, for decisions that come late
-_OF_CHOOSE: Final = ("handover", "item_change", "backfill")   # on events.admitted, for choose alone
+_OF_CHOOSE: Final = ("handover", "item_change", "backfill", "erasure")     # for choose alone
 _PRUNE: Final = "\x1fprune"         # names the timers that run on the slower of the two clocks
 
 ConversionTypes = Callable[[SideInputs], Iterable[tuple[str, str]]]

@@ -43,7 +43,7 @@ def new_state(partition: int = 0) -> PartitionState:
 def read(emission: Emission) -> tuple[str, dict[str, Any]]:
     """(contract, fields) of an emission."""
     assert emission.value is not None
-    for name in ("watermark", "handover", "item_change"):
+    for name in ("watermark", "handover", "item_change", "erasure"):
         if contract(name).is_mine(emission.value):
             return name, contract(name).decode(emission.value)
     return emission.topic, contract(emission.topic).decode(emission.value)

@@ -10,12 +10,15 @@ from typing import Any
 
 import httpx
 import pytest
+from chaos_findings import of_tenant
 from chaos_workers import Workers, await_calm, until
 from chaos_world import START, Sending, World
 from conftest import kairos, module_broker
 
 from infra import secrets
 from infra.parts import environment
+from streams import pipeline
+from streams.assembly import Deps
 from streams.kernel.moments import DAY_MS
 from streams.settings import Settings
 
@@ -73,6 +76,7 @@ def test_a_row_is_read_as_the_events_say_while_workers_run(broker: Settings, tmp
         assert people["u3"] in said and "days_since_purchase" in said
         nobody = command(broker, "0" * 32)
         assert nobody.returncode != 0 and "no row" in nobody.stderr
+        forgotten(broker, workers, world, people, key, found)
         workers.stop()
     finally:
         workers.kill_all()
@@ -82,6 +86,30 @@ def test_a_row_is_read_as_the_events_say_while_workers_run(broker: Settings, tmp
         if answer.status_code == 200:
             bought = answer.json()["features"]["orders_lifetime"]["value"]
             assert bought <= found[person].json()["features"]["orders_lifetime"]["value"]
+
+
+def forgotten(settings: Settings, workers: Workers, world: World, people: dict[str, str],
+              key: str, before: dict[str, httpx.Response]) -> None:
+    """Who asks for it is gone, also from the vault; nobody else has changed."""
+    vault = Deps(settings).vault
+    vault.put(people["u3"], {"email": "u3@example.org"})
+    answer = httpx.post(f"http://{settings.host}:{settings.web_port}/v1/events", json={
+        "event_id": "forget-me", "event_type": "erase", "tenant": "reading", "user_id": "u3",
+        "event_ms": world.events[-1]["event_ms"] + 1})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    await_calm(settings, workers, TWO)
+    assert asked(settings, people["u3"], key).status_code == 404
+    assert vault.get(people["u3"], "email") is None
+    for person, profile_id in people.items():
+        if person != "u3":
+            assert asked(settings, profile_id, key).json() == before[person].json()
+    left = [change for change in of_tenant(settings, pipeline.SEGMENT_CHANGES, "reading")
+            if change["profile_id"] == people["u3"] and change["cause"] == "erasure"]
+    assert {change["segment"] for change in left} == set(before["u3"].json()["segments"])
+    assert not any(change["entered"] for change in left)
+    said = {change["purpose"]: change["granted"] for change in of_tenant(
+        settings, pipeline.CONSENTS, "reading") if change["profile_id"] == people["u3"]}
+    assert said == dict.fromkeys(("measure", "personalise", "contact", "train"), False)
 
 
 def compare(row: dict[str, Any], world: World, person: str, profile_id: str) -> None:

@@ -89,7 +89,7 @@ CASES = {
     ("costs.incurred", "result"): lambda: {*get_args(Result), "rejected"} - {"not_made"},
     ("receipts.received", "kind"): receipts,
     ("consents.changed", "purpose"): lambda: set(purposes.BITS),
-    ("consents.changed", "origin"): lambda: {"event", *gate.WITHDRAWALS.values(),
+    ("consents.changed", "origin"): lambda: {"event", *gate.WITHDRAWALS.values(), gate.ERASURE,
                                              *ENDINGS.values()},
     ("segments.changed", "cause"): causes,
 }

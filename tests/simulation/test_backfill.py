@@ -43,6 +43,8 @@ def story(seed: int) -> Records:
                 "event": b"", "layout": "", "event_ms": at_ms, "appended_ms": at_ms,
                 "stage": "admit", "origin_partition": 0, "origin_offset": number,
                 "origin_sequence": 1})))
+        if dice.random() < 0.04:
+            told.append(erasure(number, "p2", at_ms, 2))
         fields = {**event(dice, number, at_ms), "profile_id": who,
                   "purposes": dice.choice([15, 15, 15, 1])}
         told.append((who.encode(), ADMITTED.encode(fields)))
@@ -51,6 +53,13 @@ def story(seed: int) -> Records:
         if dice.random() < 0.2:
             told.append((b"t", watermark(at_ms)))
     return told
+
+
+def erasure(number: int, who: str, at_ms: int, sequence: int) -> tuple[bytes, bytes]:
+    return who.encode(), contract("erasure").encode({
+        "tenant": "t", "profile_id": who, "event_ms": at_ms, "appended_ms": at_ms,
+        "stage": "admit", "origin_partition": 0, "origin_offset": number,
+        "origin_sequence": sequence})
 
 
 def append(broker: Broker, told: Records) -> None:
@@ -151,6 +160,32 @@ def test_rows_end_as_if_the_features_had_been_there(seed: int, partitions: int) 
     assert fill(broker) == 0, "nothing is left to be filled"
     append(broker, rest)
     assert rows(settle(broker, [NEW] * partitions)) == twin(told + rest, partitions)
+
+
+@pytest.mark.parametrize("when", ["before the gap ends", "behind it"])
+def test_nothing_of_the_past_of_whoever_was_erased_comes_back(when: str) -> None:
+    """Of a visitor of another partition neither; the person has come back since."""
+    dice, visitor, person = random.Random(1), "v1", VISITORS["v1"]
+    assert partition_of(visitor.encode(), 3) != partition_of(person.encode(), 3)
+    deeds = [(visitor.encode(), ADMITTED.encode({
+        **event(dice, number, START + number), "profile_id": visitor})) for number in range(9)]
+    link = (visitor.encode(), contract("handover").encode({
+        "tenant": "t", "visitor_id": visitor, "profile_id": person, "row": b"", "event": b"",
+        "layout": "", "event_ms": START, "appended_ms": START + 20, "stage": "admit",
+        "origin_partition": 0, "origin_offset": 20, "origin_sequence": 1}))
+    back = (person.encode(), ADMITTED.encode({
+        **event(dice, 40, START + 40), "profile_id": person}))
+    gone, broker = erasure(30, person, START + 30, 0), Broker(partitions=3)
+    append(broker, [*deeds, link])
+    settle(broker, [OLD] * 3)
+    parts = ([OLD] * 3, [gone]), ([NEW] * 3, [back])
+    for programs, told in parts if when == "before the gap ends" else (
+            ([NEW] * 3, []), ([NEW] * 3, [gone]), ([NEW] * 3, [back])):
+        append(broker, told)
+        settle(broker, programs)
+    fill(broker)
+    expected = twin([back], 3)[person.encode()]
+    assert rows(settle(broker, [NEW] * 3))[person.encode()] == expected
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import sim_cold
+from test_erasing import (
+    test_a_crash_anywhere_erases_the_same,
+    test_a_long_story_of_somebody_who_was_erased_amid_it,
+)
 from test_group_rows import (
     test_a_crash_anywhere_changes_nothing_that_is_said_in_the_end,
     test_a_visitor_who_turns_out_to_be_a_person_is_one_of_everybody,
@@ -32,7 +36,9 @@ __all__ = [
     "test_a_cart_left_before_the_log_in_is_reminded_of_after_it",
     "test_a_crash_anywhere_changes_nothing_that_is_said_in_the_end",
     "test_a_crash_anywhere_ends_in_the_same_decisions_and_rows",
+    "test_a_crash_anywhere_erases_the_same",
     "test_a_crash_anywhere_in_a_handover_changes_nothing",
+    "test_a_long_story_of_somebody_who_was_erased_amid_it",
     "test_a_visitor_who_turns_out_to_be_a_person_is_one_of_everybody",
     "test_any_number_of_partitions_says_what_one_says",
     "test_caps_and_cool_downs_count_what_was_said_to_the_visitor",

@@ -49,8 +49,8 @@ def test_an_array_goes_on_one_by_one(tmp_path: Path, recorder: Recorder) -> None
     assert [orjson.loads(value) for _, _, value, _ in recorder.taken] == events
 
 
-@pytest.mark.parametrize("kind", ["clock", "item_changed"])
-def test_what_is_about_nobody_is_told_to_every_partition_and_counted_once(
+@pytest.mark.parametrize("kind", ["clock", "item_changed", "erase"])
+def test_what_each_partition_must_hear_is_told_to_every_partition_and_counted_once(
         kind: str, tmp_path: Path, recorder: Recorder) -> None:
     clock = {"event_type": kind, "tenant": "shop", "event_ms": 1, "event_id": "c"}
     answer = client_at(tmp_path, recorder, partitions=3).post("/v1/events", json=[clock, EVENT])

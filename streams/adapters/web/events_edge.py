@@ -45,6 +45,7 @@ def arrivals(body: bytes, *, bytes_max: int, partitions: int) -> list[Arrival] |
     """The events of a request, or what is wrong with it.
 
     A `clock` or `item_changed` event goes to every partition: each holds people who need to hear.
+    So does `erase`: each may have taken something of whom it is about.
     """
     found = elements(body, count_max=EVENTS_MAX)
     if isinstance(found, Fault):
@@ -55,7 +56,7 @@ def arrivals(body: bytes, *, bytes_max: int, partitions: int) -> list[Arrival] |
         if len(value) > bytes_max:
             return Fault("too_large", f"an event has {len(value)} bytes, at most {bytes_max} "
                          "are taken", place, 413)
-        if event.get("event_type") in ("clock", "item_changed"):
+        if event.get("event_type") in ("clock", "item_changed", "erase"):
             out += [Arrival(value, None, partition) for partition in range(partitions)]
         else:
             out.append(Arrival(value, _key(event)))

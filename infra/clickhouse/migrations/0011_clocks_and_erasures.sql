@@ -1,6 +1,9 @@
 -- An event from the future is admitted as of its tenant's present and told as `clamped`. Its one
 -- outcome is another row, so these rows are not counted.
 ALTER TABLE raw_refusals_recorded COMMENT COLUMN `outcome` 'refused, duplicate, skipped, late, clamped or control.';
+-- People who ask to be forgotten leave their segments, and have agreed to nothing any more.
+ALTER TABLE raw_segments_changed COMMENT COLUMN `cause` 'event, lapse, merge, backfill or erasure.';
+ALTER TABLE raw_consents_changed COMMENT COLUMN `origin` 'event, unsubscribe, complaint, bounce or erasure.';
 
 CREATE OR REPLACE VIEW accounting
 (
@@ -58,3 +61,43 @@ FROM raw_refusals_recorded
 ORDER BY tenant, refusal_id, _partition, _offset
 LIMIT 1 BY tenant, refusal_id
 COMMENT 'Why something did not go on: one row for every refused, duplicate or skipped thing. Never a payload.';
+
+CREATE OR REPLACE VIEW segment_changes
+(
+    `change_id` String COMMENT 'Deterministic id.',
+    `tenant` LowCardinality(String) COMMENT 'Whose data this is; part of every key.',
+    `profile_id` String COMMENT 'Pseudonymous profile id: keyed HMAC of tenant and subject, 32 hex characters.',
+    `segment` LowCardinality(String) COMMENT 'Segment.',
+    `entered` Bool COMMENT 'True: entered, false: left.',
+    `event_ms` Int64 COMMENT 'When it became true.',
+    `cause` LowCardinality(String) COMMENT 'event, lapse, merge, backfill or erasure.',
+    `origin_partition` Int32 COMMENT 'Partition.',
+    `origin_offset` Int64 COMMENT 'Offset.',
+    `origin_sequence` Int32 COMMENT 'Emission number.',
+    `event_at` DateTime64(3, 'UTC') COMMENT 'When it became true, as a time.'
+)
+AS SELECT `change_id`, `tenant`, `profile_id`, `segment`, `entered`, `event_ms`, `cause`, `origin_partition`, `origin_offset`, `origin_sequence`, `event_at`
+FROM raw_segments_changed
+ORDER BY tenant, change_id, _partition, _offset
+LIMIT 1 BY tenant, change_id
+COMMENT 'A person entered or left a segment.';
+
+CREATE OR REPLACE VIEW consents
+(
+    `tenant` LowCardinality(String) COMMENT 'Whose data this is; part of every key.',
+    `profile_id` String COMMENT 'Pseudonymous profile id: keyed HMAC of tenant and subject, 32 hex characters.',
+    `purpose` LowCardinality(String) COMMENT 'measure, personalise, contact or train.',
+    `granted` Bool COMMENT 'True: agreed. False: denied or withdrawn.',
+    `event_ms` Int64 COMMENT 'When the person said so.',
+    `origin` LowCardinality(String) COMMENT 'event, unsubscribe, complaint, bounce or erasure.',
+    `basis` LowCardinality(String) COMMENT 'Lawful basis claimed.',
+    `evidence` String COMMENT 'Event or decision id that proves it.',
+    `recorded_ms` Int64 COMMENT 'Wall clock.',
+    `event_at` DateTime64(3, 'UTC') COMMENT 'When the person said so, as a time.',
+    `recorded_at` DateTime64(3, 'UTC') COMMENT 'Wall clock, as a time.'
+)
+AS SELECT `tenant`, `profile_id`, `purpose`, `granted`, `event_ms`, `origin`, `basis`, `evidence`, `recorded_ms`, `event_at`, `recorded_at`
+FROM raw_consents_changed
+ORDER BY tenant, profile_id, purpose, event_ms DESC, granted ASC, _offset DESC
+LIMIT 1 BY tenant, profile_id, purpose
+COMMENT 'One purpose of one person changed. Compacted by profile and purpose; the newest event time wins, and a denial wins a tie.';
