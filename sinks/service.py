@@ -25,6 +25,7 @@ from streams.settings import Settings
 
 BACK_OFF_S_MIN: Final = 0.5
 BACK_OFF_S_MAX: Final = 10.0         # how late the sink may notice that all is well again
+SAID_AGAIN_S: Final = 30.0           # how often it says what it still waits for
 POLL_S: Final = 0.1
 STOP_WAIT_S: Final = 10.0
 ENDS_EVERY_S: Final = 5.0
@@ -39,11 +40,13 @@ _LOG = logging.getLogger("kairos.sink")
 
 @dataclass(slots=True)
 class BackOff:
-    """Waits that double up to a limit; tells of each change of state once."""
+    """Waits that double up to a limit; tells of each change of state, and now and then of a long
+    wait and what it is for by now."""
 
     pause: Callable[[bool], None]
     blocked_since_s: float | None = None
     until_s: float = 0.0
+    said_s: float = 0.0
     wait_s: float = BACK_OFF_S_MIN
     dice: random.Random = field(default_factory=random.Random)
 
@@ -54,7 +57,11 @@ class BackOff:
         if self.blocked_since_s is None:
             self.blocked_since_s, self.wait_s = now_s, BACK_OFF_S_MIN
             self.pause(True)
+            self.said_s = now_s
             _LOG.warning("waiting, reading is paused and nothing is lost: %s", why)
+        elif now_s - self.said_s >= SAID_AGAIN_S:
+            self.said_s = now_s
+            _LOG.warning("still waiting after %.0f s: %s", now_s - self.blocked_since_s, why)
         self.until_s = now_s + self.wait_s * self.dice.uniform(0.8, 1.2)
         self.wait_s = min(self.wait_s * 2, BACK_OFF_S_MAX)
 
@@ -129,11 +136,11 @@ class SinkService:
     def _note_ends(self, now_s: float, *, force: bool) -> None:
         if now_s < self._ends_due_s and not force:
             return
-        self._ends_due_s = now_s + ENDS_EVERY_S
         try:
             ends = reach_by(self._source.consumer, COUNTED)
         except KafkaException as fault:
             raise Unavailable(f"Kafka does not answer at {self._bootstrap}") from fault
+        self._ends_due_s = now_s + ENDS_EVERY_S
         if ends and ends != self._ends:
             self._warehouse.note_ends([(e.topic, e.partition, e.begin, e.end) for e in ends],
                                       int(time.time() * 1000))

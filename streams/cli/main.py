@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
+import signal
 import sys
 
 import click
@@ -65,6 +67,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a KairosError becomes one sentence, its remedy and exit code 1."""
+    # `kill -USR1` of what seems to be stuck prints where each of its threads stands.
+    faulthandler.register(signal.SIGUSR1)
     try:
         cli(standalone_mode=False)
     except KairosError as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +67,11 @@ class Workers:
             self.kill(name)
 
     def last_words(self) -> str:
-        return "".join(f"\n--- {name}\n{self.said(name)[-1500:]}" for name in self.running)
+        """What each of them said last, and where its threads stand."""
+        for child in self.running.values():
+            child.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
+        return "".join(f"\n--- {name}\n{self.said(name)[-6000:]}" for name in self.running)
 
     def check(self) -> None:
         for name, child in self.running.items():
