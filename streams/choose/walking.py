@@ -145,6 +145,7 @@ class Walk:
 
     def _erase(self, record: Record, told: dict[str, Any]) -> None:
         if self._is_news("erasure", told):
+            self._groups.know(told["tenant"])
             erasing.erase(self._program, self._tables, self._groups, self._state.notes, self._out,
                           told, record.offset)
 

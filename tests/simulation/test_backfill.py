@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sim_changing
 from broker_model import Broker, drive
+from sim_choose import erasure
 from test_choose_crash import START, event, watermark
 
 from schemas import contract
@@ -44,7 +45,7 @@ def story(seed: int) -> Records:
                 "stage": "admit", "origin_partition": 0, "origin_offset": number,
                 "origin_sequence": 1})))
         if dice.random() < 0.04:
-            told.append(erasure(number, "p2", at_ms, 2))
+            told.append(erasure(number, "p2", at_ms, sequence=2))
         fields = {**event(dice, number, at_ms), "profile_id": who,
                   "purposes": dice.choice([15, 15, 15, 1])}
         told.append((who.encode(), ADMITTED.encode(fields)))
@@ -53,13 +54,6 @@ def story(seed: int) -> Records:
         if dice.random() < 0.2:
             told.append((b"t", watermark(at_ms)))
     return told
-
-
-def erasure(number: int, who: str, at_ms: int, sequence: int) -> tuple[bytes, bytes]:
-    return who.encode(), contract("erasure").encode({
-        "tenant": "t", "profile_id": who, "event_ms": at_ms, "appended_ms": at_ms,
-        "stage": "admit", "origin_partition": 0, "origin_offset": number,
-        "origin_sequence": sequence})
 
 
 def append(broker: Broker, told: Records) -> None:
@@ -175,7 +169,7 @@ def test_nothing_of_the_past_of_whoever_was_erased_comes_back(when: str) -> None
         "origin_partition": 0, "origin_offset": 20, "origin_sequence": 1}))
     back = (person.encode(), ADMITTED.encode({
         **event(dice, 40, START + 40), "profile_id": person}))
-    gone, broker = erasure(30, person, START + 30, 0), Broker(partitions=3)
+    gone, broker = erasure(30, person, START + 30), Broker(partitions=3)
     append(broker, [*deeds, link])
     settle(broker, [OLD] * 3)
     parts = ([OLD] * 3, [gone]), ([NEW] * 3, [back])

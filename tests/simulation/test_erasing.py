@@ -12,6 +12,7 @@ import pytest
 from broker_model import Broker, drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sim_choose import erasure
 from sim_rows import in_place
 from test_choose_crash import PLAYBOOKS, START, heard, watermark
 from test_handover import PERSON, VISITOR, event
@@ -37,13 +38,6 @@ ALL_KINDS = (*PLAYBOOKS, replace(PLAYBOOKS[0], name="drop", trigger=Trigger(
 
 def logic() -> ChooseLogic:
     return ChooseLogic(SideInputs(), compiled(), lambda side, tenant: ALL_KINDS, members_min=0)
-
-
-def erasure(number: int, who: str, at_ms: int, sequence: int = 0) -> tuple[bytes, bytes]:
-    return who.encode(), contract("erasure").encode({
-        "tenant": "t", "profile_id": who, "event_ms": at_ms, "appended_ms": at_ms,
-        "stage": "admit", "origin_partition": 0, "origin_offset": number,
-        "origin_sequence": sequence})
 
 
 def links(number: int, at_ms: int) -> Records:
@@ -96,8 +90,9 @@ class Story:
                 own[VISITOR], moved_at = [], number
             elif what == "erase":
                 both = (VISITOR, PERSON) if moved_at >= 0 else (which,)
-                told.append((number, 1, [erasure(number, who, at_ms, n) for n, who in enumerate(
-                    both if which == PERSON else (VISITOR,))]))
+                said = both if which == PERSON else (VISITOR,)
+                told.append((number, 1, [erasure(number, who, at_ms, sequence=n)
+                                         for n, who in enumerate(said)]))
                 for who in both:
                     gone |= {number, *own[who]}
                     own[who], self.erased[who] = [], number
@@ -266,6 +261,7 @@ def test_a_crash_anywhere_erases_the_same(seed: int) -> None:
 
     def outcome(broker: Broker) -> tuple[Any, ...] | None:
         lane = drive(broker, logic(), 0, batch=7, checkpoint_every=2)
+        assert not broker.logs[pipeline.QUARANTINE, 0]
         return None if lane is None else (
             rows_of(lane), known(lane), heard(broker, pipeline.DECISIONS, "decision_id"),
             sorted(heard(broker, pipeline.SEGMENT_CHANGES, "change_id")),
