@@ -44,6 +44,7 @@ from streams.choose.features.layout import (
     R_TIMES,
     READ_RATIO,
     STAMP,
+    TIMES,
     Layout,
 )
 from streams.choose.features.migrating import Written
@@ -176,8 +177,10 @@ def _hears_more(spec: EntitySpec, gap: Gap, open_cells: Collection[str]) -> bool
     cells = _cells(spec.layout)
     if cells[HEAT.name] & gap.of(spec.name):
         return True
-    before = {each.event for each in spec.features
-              if each.name not in cells or cells[each.name].isdisjoint(open_cells)}
+    # Of what counts something, the times beside it may have begun later than that did.
+    of_times = {cell.signature for cell in spec.layout.cells.values() if cell.kind == TIMES}
+    before = {each.event for each in spec.features if each.name not in cells
+              or (cells[each.name] - of_times or cells[each.name]).isdisjoint(open_cells)}
     added = {each.event for each in spec.features
              if each.name in cells and cells[each.name] & gap.of(spec.name)}
     return "*" not in before and not added <= before

@@ -39,6 +39,7 @@ _MASK, _PURPOSES, _LOCALE = layout.MASK, layout.PURPOSES, layout.LOCALE
 _TENANT, _NEWEST, _HEARD = layout.TENANT, layout.NEWEST, layout.HEARD
 _PEOPLE = layout.PEOPLE
 _FLAGS, _STATED, _ALERT, _MOVED = layout.FLAGS, layout.STATED, layout.ALERT, layout.MOVED
+_BY_EVENT = layout.BY_EVENT
 _RECENT = layout.HEADER_WORDS
 
 
@@ -193,8 +194,9 @@ def _traits(i64, slot, words):
 
 @compiled
 def _restate(rules, reads, u8, u16, i64, armed, slot, at_ms, who):
-    """State a person's segments as of `at_ms`; returns the timer to arm, or 0."""
-    i64[slot, _FLAGS] |= _STATED
+    """State a person's segments as of `at_ms`, their newest event; returns the timer to arm, or
+    0."""
+    i64[slot, _FLAGS] |= _STATED | _BY_EVENT
     i64[slot, _MASK] = members_mask(rules.starts, rules.steps, rules.numbers, reads, u8, u16, i64,
                                     slot, at_ms, who)
     moment = next_change(reads, u8, u16, i64, slot, rules.watched, rules.crossings, at_ms)

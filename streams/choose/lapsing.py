@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from streams.choose.features.changing import next_change
-from streams.choose.features.layout import EVER_MS, FLAGS, MASK, MOVED, NEWEST, STATED
+from streams.choose.features.layout import (
+    BY_EVENT,
+    EVER_MS,
+    FLAGS,
+    MASK,
+    MOVED,
+    NEWEST,
+    STATED,
+)
 from streams.choose.features.rules import members_mask
 from streams.engine.compiling import compiled
 
@@ -56,7 +64,7 @@ def regroup(person, v, slot, segments, at_ms, who):
     who   hash of the person's id
     """
     i64 = v.i64
-    i64[slot, FLAGS] |= STATED
+    i64[slot, FLAGS] = i64[slot, FLAGS] & ~BY_EVENT | STATED
     before = i64[slot, MASK]
     i64[slot, MASK] = _members(person, v, slot, segments, max(at_ms, i64[slot, NEWEST]), who)
     return before, i64[slot, MASK]
@@ -71,13 +79,16 @@ def lapse_after(person, v, slot, segments, at_ms):
 
 @compiled
 def arm_all(person, v, slots, segments, at_ms, due_ms):
-    """Mark rows as armed for their next lapse after `at_ms`; `due_ms` says when (0: never).
+    """Mark rows as armed for their next lapse after `at_ms`, up to which time has been told of;
+    `due_ms` says when (0: never).
 
-    Whose segments were not stated since their rules changed is up at once: time alone might never
-    ask for them.
+    An event behind `at_ms` may have stated a row: then all since that is still to be told. Whose
+    segments were not stated since their rules changed is up at once: time alone might never ask for
+    them.
     """
     for n in range(len(slots)):
-        moment = lapse_after(person, v, slots[n], segments, at_ms)
+        told_ms = 0 if v.i64[slots[n], FLAGS] & BY_EVENT else at_ms
+        moment = lapse_after(person, v, slots[n], segments, told_ms)
         if not v.i64[slots[n], FLAGS] & (STATED | MOVED):
             moment = max(at_ms, v.i64[slots[n], NEWEST])
         if moment != EVER_MS:

@@ -28,7 +28,7 @@ from streams.engine.compiling import compiled
 from streams.engine.deadlines import pop, push
 
 _MASK, _NEWEST, _FLAGS, _STATED = layout.MASK, layout.NEWEST, layout.FLAGS, layout.STATED
-_TENANT = layout.TENANT
+_TENANT, _BY_EVENT = layout.TENANT, layout.BY_EVENT
 _BATCH = 2048
 
 
@@ -80,7 +80,7 @@ def _wake(heap, count, owner, limit_ms, w, v, hashes, person, segments, in_force
             asked += 1
             continue
         if is_fresh:
-            v.i64[slot, _FLAGS] |= _STATED
+            v.i64[slot, _FLAGS] = v.i64[slot, _FLAGS] & ~_BY_EVENT | _STATED
             v.i64[slot, 0] = max(v.i64[slot, 0], stamp)
             v.dirty[slot], w.woken[slot] = 1, stamp
             found = absent.settle(w, slot, due_ms, in_force, ripe, found)

@@ -122,8 +122,8 @@ def unpack_all(words: Words, starts: Words, rows: Words, slots: Words) -> None:
 
 
 def split(value: bytes) -> tuple[int, bytes | None, dict[str, Any]]:
-    """(layout, row, tail) of framed bytes; no row when they are none of this form. Raises
-    StateError when they are too short for a header."""
+    """(layout, row, tail) of framed bytes; no row when they are none of this form, or damaged.
+    Raises StateError when they are too short for a header."""
     if len(value) < _HEADER.size:
         raise StateError("a changelog value is shorter than a row's header")
     magic, layout, row_bytes, tail_bytes = _HEADER.unpack_from(value)
@@ -133,7 +133,12 @@ def split(value: bytes) -> tuple[int, bytes | None, dict[str, Any]]:
         row = _unpacked(value[_HEADER.size:max(end, _HEADER.size)], row_bytes)
     elif magic == _WITH_ZEROS and _HEADER.size + row_bytes == end:
         row = value[_HEADER.size:end]
-    return layout, row, orjson.loads(value[end:]) if tail_bytes and row is not None else {}
+    if not tail_bytes or row is None:
+        return layout, row, {}
+    try:
+        return layout, row, orjson.loads(value[end:])
+    except orjson.JSONDecodeError:
+        return layout, None, {}
 
 
 def _unpacked(packed: bytes, row_bytes: int) -> bytes | None:

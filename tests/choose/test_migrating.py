@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -99,7 +100,7 @@ def test_features_of_both_are_those_of_the_whole_history_and_new_ones_those_of_t
             continue     # of several features, each by itself here; more texts than have room
         own = set(Fast((spec,)).layout.cells)
         if spec.max_age_ms and own & carried and not own <= carried:
-            continue     # its age, which others keep, is older than what it counts
+            continue     # others keep its age, and not what it counts; the other way round: below
         if spec.kind not in ("lifetime", "since", "mean_gap"):
             own = {cell for cell in own if not cell.startswith("4/0 ")}    # first and last time
         heard = events if own <= carried else events[before:]
@@ -107,6 +108,37 @@ def test_features_of_both_are_those_of_the_whole_history_and_new_ones_those_of_t
         found = mine.value(spec.name, at_ms)
         assert found == (expected if isinstance(expected, list | str | None) else
                          pytest.approx(expected, rel=1e-4, abs=1e-6)), spec.name
+
+
+def test_a_value_whose_age_no_row_kept_is_not_served_as_a_fresh_one() -> None:
+    """Builds that knew the age of a text by any event of its type have handed on no other."""
+    text = {"of": ("category",), "most": 1}
+    aged = {"max_age_ms": DAY_MS}
+    views = FeatureSpec("views", "view", "count", 90 * DAY_MS)
+    kinds = FeatureSpec("kinds", "view", "distinct", 90 * DAY_MS, of=("category",))
+    specs = (views, kinds, FeatureSpec("ever", "view", "most_frequent", 90 * DAY_MS, **text),
+             FeatureSpec("fav", "view", "most_frequent", 90 * DAY_MS, **text, **aged),
+             FeatureSpec("last", "view", "unique_list", 90 * DAY_MS, **text, **aged),
+             replace(kinds, name="fresh", **aged),
+             FeatureSpec("each", "view", "ratio", of=("kinds", "views"), **aged),
+             FeatureSpec("per", "view", "ratio", of=("views", "kinds"), **aged))
+    mine, old, new = Fast(specs), Fast(specs), Fast(specs).layout
+    old.take(*[Heard(n, "view", START + n, category="shoes") for n in range(3)])
+    before = "\n".join(line.replace(" 4/0 ", " 4/9 ") if line.endswith("for=category") else line
+                       for line in old.layout.description.splitlines())
+    plan = Plan(Described.read(before), Described.read(new.description))
+    mine.rows.views.u8[mine.slot] = list(plan.move(row_of(old)))
+    for at_ms in (START + HOUR_MS, START + 20 * DAY_MS):
+        assert mine.value("ever", at_ms) == "shoes" and mine.value("kinds", at_ms) == 1
+        assert {mine.value(name, at_ms) for name in ("fav", "last", "fresh", "each", "per")} == {
+            None}
+    mine.take(Heard(9, "view", START + 20 * DAY_MS, category="hats"))
+    at_ms = START + 20 * DAY_MS + HOUR_MS
+    assert [mine.value(name, at_ms) for name in ("fav", "last", "fresh", "each", "per")] == [
+        "shoes", ["hats"], 2, 0.5, 2]
+    nobody = Fast(specs)
+    assert [nobody.value(name, at_ms) for name in ("fav", "last", "fresh", "per")] == [
+        None, None, 0, None]
 
 
 def test_a_new_sum_is_never_divided_by_an_old_count() -> None:

@@ -63,6 +63,13 @@ def test_no_rows_are_no_frames() -> None:
     assert keys == [] and len(starts) == 0
 
 
+@pytest.mark.parametrize("tail", [b'{"n":', b"\xff\xff", b"n"])
+def test_a_row_whose_tail_is_damaged_is_none(tail: bytes) -> None:
+    row = np.array([[3, 0, 9]], np.int64)
+    (value,) = framed.frame_all(7, row, np.zeros(1, np.int64), {0: tail})
+    assert framed.split(value) == (7, None, {})
+
+
 @pytest.mark.parametrize("tail", (b"", b'{"n":1}'))
 def test_a_row_that_a_build_before_wrote_with_its_zeros_is_read(tail: bytes) -> None:
     row = some_rows(1, 20, 0.2, 3)[0].tobytes()

@@ -15,7 +15,7 @@ from test_backfill import append, fill, layouts_of, settle, story
 
 from schemas import contract
 from streams import pipeline
-from streams.choose.backfill import not_filled
+from streams.choose.backfill import Gap, _hears_more, not_filled
 from streams.choose.entities import rows as rows_of_things
 from streams.choose.entities import tally
 from streams.choose.entities.spec import EntitySpec
@@ -250,3 +250,14 @@ def values(lanes: list[Lane]) -> dict[bytes, dict[str, Any]]:
             found[each.rows.key(slot)]["people"] = value_of(each.spec, v, slot, PEOPLE, at_ms,
                                                             0)["value"]
     return found
+
+
+def test_what_only_begins_to_tell_its_age_hears_of_nothing_more() -> None:
+    """Its things had rows all along: none of the past is to be made anew."""
+    seen = FeatureSpec("viewers", "product_view", "distinct", 7 * DAY_MS, entity="item")
+    ever = FeatureSpec("views", "product_view", "lifetime", entity="item")
+    for features, is_more in (((seen,), False), ((ever,), True)):
+        spec = EntitySpec("item", 1000, 200, features)
+        new = frozenset(each for each in spec.layout.cells
+                        if each.startswith("4/0 product_view "))
+        assert new and _hears_more(spec, Gap({"item": new}, {0: 9}), new) is is_more

@@ -66,13 +66,14 @@ HLL_TILES, HLL_REGISTERS = 5, 64
 
 # Next offset, segments, purposes, hashes of locale and tenant, newest event time, how many ids were
 # heard, and flags: the segments have been stated; every event matters to a trigger; the person is
-# known under another id.
+# known under another id; an event stated the segments last, as of the newest event, which may lie
+# behind the watermark: no moment since has been looked at.
 HEADER_WORDS = 8
 STAMP, MASK, PURPOSES, LOCALE, TENANT, NEWEST, HEARD, FLAGS = range(8)
 # A group is in no segment. Of its row, the event time after which it counts everything: 0, always
 # did; EVER_MS, nothing is counted now.
 SINCE = MASK
-STATED, ALERT, MOVED = 1, 2, 4
+STATED, ALERT, MOVED, BY_EVENT = 1, 2, 4, 8
 # In the row of everybody, which has no ids of events: how many people were heard of.
 PEOPLE = HEARD
 

@@ -264,13 +264,16 @@ def value_of(rd, u8, u16, i64, slot, f, at_ms):
 def read(rd, u8, u16, i64, slot, f, at_ms):
     """(value, has one, age in ms or NO_AGE) of feature `f` as of `at_ms`; of texts: how many.
 
-    No value: nothing was heard that has one, or the newest event is older than max_age.
+    No value: nothing was heard that has one, or the newest event is older than max_age, or nobody
+    knows how old it is.
     """
     if rd[f, R_HOW] == READ_RATIO:
         above, has_above, age_a = _plain(rd, u8, u16, i64, slot, rd[f, R_A], at_ms)
         below, has_below, age_b = _plain(rd, u8, u16, i64, slot, rd[f, R_B], at_ms)
         age = max(age_a, age_b)
         if not has_above or not has_below or below == 0.0 or (0 < rd[f, R_MAX_AGE_MS] < age):
+            return 0.0, False, age
+        if rd[f, R_MAX_AGE_MS] and (age_b == NO_AGE or (age_a == NO_AGE and above != 0.0)):
             return 0.0, False, age
         return above / below, True, age
     return _plain(rd, u8, u16, i64, slot, f, at_ms)
@@ -283,6 +286,8 @@ def _plain(rd, u8, u16, i64, slot, f, at_ms):
     if 0 < rd[f, R_MAX_AGE_MS] < age:
         return 0.0, False, age
     value, has = value_of(rd, u8, u16, i64, slot, f, at_ms)
+    if last == 0 and rd[f, R_MAX_AGE_MS] and value != 0.0:
+        return 0.0, False, age      # of a row whose layout kept no such age: it may be of any
     return value, has, age
 
 
