@@ -37,9 +37,9 @@ def claims(event: Mapping[str, Any]) -> list[Claim]:
     return [(bit, said[name], event_ms) for name, bit in purposes.BITS.items() if name in said]
 
 
-def denials(event_ms: int, standing: Mapping[int, tuple[int, bool]]) -> list[Claim]:
-    """No to every purpose, said at `event_ms` or with the newest word that stands."""
-    return [(bit, False, max(event_ms, standing.get(bit, (0, False))[0]))
+def denials(event_ms: int, words: Words) -> list[Claim]:
+    """No to every purpose, said at `event_ms` or with the newest of `words` on it."""
+    return [(bit, False, max(event_ms, words.get(_NAMES[bit], [0])[0]))
             for bit in purposes.BITS.values()]
 
 

@@ -87,7 +87,8 @@ class Visit:
 
         What stays is the word that nothing is allowed, in `consents.changed` and in the row: it
         keeps a replay of older events from bringing anybody back. It counts as said when the newest
-        other word was, if that is later: a clock that is behind must not make it void. Visitors who
+        word before it in this log was, if that is later: a clock that is behind must not make it
+        void, nor may a partition that is late undo what they have agreed to since. Visitors who
         turned out to be the person go first: what is still on its way from them goes with them.
         """
         subjects = identity.subjects(self._event, self._desk.pseudonyms, self._slab,
@@ -95,22 +96,23 @@ class Visit:
         if not subjects:
             self._refuse_nobodys()
         elif not self._is_duplicate():
-            visitors = [each for _, key in subjects for each in self._visitors(key)]
+            visitors = [each for person, key in subjects for each in self._visitors(person, key)]
             for subject in dict.fromkeys([*visitors, *subjects]):
                 self._person, self._key = subject
                 self._forget()
             self._refuse("erased", outcome="control")
 
-    def _visitors(self, key: bytes) -> Iterable[tuple[str, bytes]]:
-        """The visitors who turned out to be the person of this row, as far as they had words."""
+    def _visitors(self, person: str, key: bytes) -> Iterable[tuple[str, bytes]]:
+        """The visitors who are this person, as far as they had words: not those who have turned out
+        to be another since, on a device that people share."""
         slot = self._slab.find(key)
         asked = () if slot is None else self._slab.tails[slot].get("asked", ())
-        return ((visitor, identity.visitor_key(visitor)) for visitor in asked)
+        return ((visitor, identity.visitor_key(visitor)) for visitor in asked
+                if identity.linked(self._slab, visitor, self._record.offset) == person)
 
     def _forget(self) -> None:
         words: gate.Words = dict(self._tail().get("words", {}))
-        _, news = gate.hear(words, gate.denials(self._event["event_ms"], self._standing(words)),
-                            is_explicit=True)
+        _, news = gate.hear(words, gate.denials(self._event["event_ms"], words), is_explicit=True)
         if self._slab.find(self._key) is not None or self._rates is None or (
                 self._rates.take_newcomer(self._event["tenant"])):
             self._keep(words=words, traits={})

@@ -61,16 +61,28 @@ def test_the_word_is_published_for_every_purpose_and_says_where_it_comes_from(
         False, "erasure", person("u1")) for each in said)
 
 
-@pytest.mark.parametrize("word", ["row", "book"])
-def test_a_clock_that_is_behind_does_not_make_it_void(world: World, word: str) -> None:
-    if word == "row":
-        world.send(event("1", event_ms=NOW_MS + 2 * MINUTE_MS))
-    else:
-        for purpose in ALL:
-            world.side.take("consents.changed", {
-                "tenant": "default", "profile_id": person("u1"), "purpose": purpose,
-                "granted": True, "event_ms": NOW_MS + 2 * MINUTE_MS, "evidence": "",
-                "recorded_ms": NOW_MS})
+def test_a_partition_that_is_late_does_not_undo_what_they_agreed_to_since(world: World) -> None:
+    """Every partition gets the request; another one was sooner, and so was the person."""
+    world.send(event("1"))
+    for purpose in ALL:
+        world.side.take("consents.changed", {
+            "tenant": "default", "profile_id": person("u1"), "purpose": purpose, "granted": True,
+            "event_ms": LATER_MS, "evidence": "", "recorded_ms": NOW_MS})
+    assert world.words(erase(), event("2", consent=None, event_ms=LATER_MS)) == [
+        "control:erased", "admitted"]
+
+
+def test_a_device_that_is_somebody_elses_by_now_is_not_erased_with_them(world: World) -> None:
+    world.send(event("1", user_id=None, anonymous_id="b"),
+               event("2", "identify", anonymous_id="b", traits={}),
+               event("3", "identify", anonymous_id="b", traits={}, user_id="u2"))
+    assert erased(world, erase()) == [person("u1")]
+    assert world.words(event("4", user_id=None, anonymous_id="b", consent=None)) == ["admitted"]
+    assert erased(world, erase("y", user_id=None, anonymous_id="b")) == [person("u2")]
+
+
+def test_a_clock_that_is_behind_does_not_make_it_void(world: World) -> None:
+    world.send(event("1", event_ms=NOW_MS + 2 * MINUTE_MS))
     assert world.words(erase(event_ms=NOW_MS - DAY_MS),
                        event("2", consent=None, event_ms=NOW_MS + 3 * MINUTE_MS)) == [
         "control:erased", "refused:no_consent"]
